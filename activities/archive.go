@@ -1,0 +1,77 @@
+package activities
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// ArchiveStore is what the archive's steps need of the database.
+type ArchiveStore interface {
+	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
+	MarkProcessing(ctx context.Context, id uuid.UUID) error
+	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
+	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, now time.Time) error
+}
+
+// Notifier writes a notification of one recipient.
+type Notifier interface {
+	Notify(ctx context.Context, notification livestream.NewNotification) (livestream.Notification, error)
+}
+
+// Archives are the steps of an archive's life that need no media tools.
+type Archives struct {
+	Store    ArchiveStore
+	Timeline TimelineStore
+	Notify   Notifier
+	Push     NotificationPublisher
+	Log      *zap.Logger
+	Now      func() time.Time
+}
+
+// Begin opens an attempt to make the archive.
+func (a *Archives) Begin(ctx context.Context, id, streamID uuid.UUID, attempt int) error {
+	if err := a.Store.MarkProcessing(ctx, id); err != nil {
+		return edge(err)
+	}
+	return edge(a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
+		StreamID: streamID, Key: fmt.Sprintf("%s:%d", livestream.EventArchiveStarted, attempt), Type: livestream.EventArchiveStarted,
+		Data: map[string]any{"archive_id": id},
+	}))
+}
+
+// Ready publishes the archive and tells its creator.
+func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, made Assembled) error {
+	archive, err := a.Store.MarkReady(ctx, id, info, made.Renditions, made.SizeBytes, a.Now())
+	if err != nil {
+		return edge(err)
+	}
+	key := livestream.ArchiveReadyKey(id)
+	_, err = a.Notify.Notify(ctx, livestream.NewNotification{
+		UserID: archive.UserID, Key: key, Type: livestream.NotifyArchiveReady,
+		Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
+	})
+	if err != nil {
+		return edge(err)
+	}
+	if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, User: &archive.UserID}); err != nil {
+		a.Log.Warn("push archive_ready", zap.Stringer("archive_id", id), zap.Error(err))
+	}
+	return nil
+}
+
+// Fail says why there is no archive. One that was deleted meanwhile needs no
+// reason.
+func (a *Archives) Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure) error {
+	err := a.Store.MarkFailed(ctx, id, failure, a.Now())
+	if e := (*livestream.Error)(nil); errors.As(err, &e) && e.Code == livestream.CodeArchiveNotFound {
+		return nil
+	}
+	return edge(err)
+}

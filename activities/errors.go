@@ -1,0 +1,52 @@
+package activities
+
+import (
+	"errors"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// ErrRecordingRejected is the type of the error that a recording which cannot
+// become an archive gives; its details are a livestream.Failure.
+const ErrRecordingRejected = "recording_rejected"
+
+// edge turns an error into what Temporal should make of it. It is called last,
+// on the way out of an activity: wrapping what it returned would make a final
+// error retryable again.
+//
+// An error with a code is final, because asking again gives the same answer;
+// its type in Temporal is the code. One that says "unavailable" is retried, after
+// the time that it names. Everything else is retried by the step's own policy.
+func edge(err error) error {
+	if err == nil {
+		return nil
+	}
+	if media := (*livestream.MediaError)(nil); errors.As(err, &media) {
+		return temporal.NewApplicationErrorWithOptions(media.Failure.Message, ErrRecordingRejected, temporal.ApplicationErrorOptions{
+			NonRetryable: true, Cause: media.Err, Details: []any{media.Failure},
+		})
+	}
+	var e *livestream.Error
+	if !errors.As(err, &e) || e.Code == livestream.CodeInternal {
+		return err
+	}
+	options := temporal.ApplicationErrorOptions{Cause: e.Err}
+	if e.Code == livestream.CodeUnavailable {
+		options.NextRetryDelay = retryDelay(e)
+	} else {
+		options.NonRetryable = true
+	}
+	return temporal.NewApplicationErrorWithOptions(e.Message, string(e.Code), options)
+}
+
+// retryDelay keeps what a peer asked for within reason; zero leaves it to the
+// step's policy.
+func retryDelay(e *livestream.Error) time.Duration {
+	if e.RetryAfter <= 2*time.Second {
+		return 0
+	}
+	return min(e.RetryAfter, time.Minute)
+}

@@ -1,0 +1,127 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// StreamStore is what the stream's steps need of the database.
+type StreamStore interface {
+	Create(ctx context.Context, stream livestream.NewStream, now time.Time) (livestream.Stream, error)
+	SetStatus(ctx context.Context, id uuid.UUID, status livestream.StreamStatus, at time.Time, reconnectDeadline *time.Time) (livestream.Stream, error)
+	Finish(ctx context.Context, id uuid.UUID, at time.Time, viewers, peak int64) (livestream.Stream, error)
+	AppendEvent(ctx context.Context, event livestream.NewStreamEvent) error
+}
+
+// RecordingStore is what they need of it for recordings.
+type RecordingStore interface {
+	Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error)
+	Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error)
+	Delete(ctx context.Context, id uuid.UUID) error
+}
+
+// UploadAborter forgets an upload that nobody will finish, with its parts.
+type UploadAborter interface {
+	AbortUpload(ctx context.Context, upload livestream.Upload) error
+}
+
+// ViewerCounter knows how many watch a stream.
+type ViewerCounter interface {
+	Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error)
+	Peak(ctx context.Context, id uuid.UUID) (int64, error)
+}
+
+// ChatAppender writes an event into a stream's chat.
+type ChatAppender interface {
+	Append(ctx context.Context, event livestream.NewChatEvent) (livestream.ChatEvent, bool, error)
+}
+
+// Streams are the steps of a stream's life.
+type Streams struct {
+	Store      StreamStore
+	Recordings RecordingStore
+	Uploads    UploadAborter
+	Viewers    ViewerCounter
+	Chat       ChatAppender
+	Now        func() time.Time
+}
+
+// Create writes the stream's row and the beginning of its timeline. The database
+// refuses a creator's second live stream.
+func (a *Streams) Create(ctx context.Context, stream livestream.NewStream) error {
+	_, err := a.Store.Create(ctx, stream, a.Now())
+	return edge(err)
+}
+
+// StreamStatusChange is one step of a stream's life.
+type StreamStatusChange struct {
+	StreamID          uuid.UUID
+	Status            livestream.StreamStatus
+	At                time.Time
+	ReconnectDeadline *time.Time
+}
+
+// SetStatus writes a change of state and its line in the timeline.
+func (a *Streams) SetStatus(ctx context.Context, change StreamStatusChange) error {
+	_, err := a.Store.SetStatus(ctx, change.StreamID, change.Status, change.At, change.ReconnectDeadline)
+	return edge(err)
+}
+
+// Finish ends the stream and keeps its viewers' final and peak counts. With the
+// counts out of reach the end is written all the same, with zeros.
+func (a *Streams) Finish(ctx context.Context, id uuid.UUID, at time.Time) error {
+	var viewers, peak int64
+	if counts, err := a.Viewers.Viewers(ctx, id); err == nil {
+		viewers = counts[id]
+	}
+	if p, err := a.Viewers.Peak(ctx, id); err == nil {
+		peak = max(p, viewers)
+	}
+	_, err := a.Store.Finish(ctx, id, at, viewers, peak)
+	return edge(err)
+}
+
+// AppendEvent writes a line of the timeline.
+func (a *Streams) AppendEvent(ctx context.Context, event livestream.NewStreamEvent) error {
+	return edge(a.Store.AppendEvent(ctx, event))
+}
+
+// AnnounceStatus tells the chat that the stream changed its state.
+func (a *Streams) AnnounceStatus(ctx context.Context, id uuid.UUID, status livestream.StreamStatus, nonce string) error {
+	_, _, err := a.Chat.Append(ctx, livestream.NewChatEvent{
+		StreamID: id, Nonce: nonce, Type: livestream.ChatStreamStatus, Body: livestream.ChatStreamBody{Status: status},
+	})
+	return edge(err)
+}
+
+// CompleteRecording writes the archive that a received recording will become,
+// and gives its id. Object names derive from that id, so the first one stays.
+func (a *Streams) CompleteRecording(ctx context.Context, uploadID uuid.UUID) (livestream.Archive, error) {
+	archiveID, err := uuid.NewV7()
+	if err != nil {
+		return livestream.Archive{}, err
+	}
+	archive, err := a.Recordings.Complete(ctx, uploadID, archiveID, a.Now())
+	return archive, edge(err)
+}
+
+// AbortUploads forgets the uploads of a stream that were never completed.
+func (a *Streams) AbortUploads(ctx context.Context, streamID uuid.UUID) error {
+	uploads, err := a.Recordings.Abandoned(ctx, streamID)
+	if err != nil {
+		return edge(err)
+	}
+	for _, upload := range uploads {
+		if err := a.Uploads.AbortUpload(ctx, upload); err != nil {
+			return edge(err)
+		}
+		if err := a.Recordings.Delete(ctx, upload.ID); err != nil {
+			return edge(err)
+		}
+	}
+	return nil
+}

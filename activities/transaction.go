@@ -1,0 +1,166 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// TransactionStore is what a payment's steps need of the database.
+type TransactionStore interface {
+	Create(ctx context.Context, transaction livestream.NewTransaction) (livestream.Transaction, error)
+	SetIntent(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, status livestream.TransactionStatus) error
+	Settle(ctx context.Context, id uuid.UUID, now time.Time) (livestream.Transaction, error)
+	Fail(ctx context.Context, id uuid.UUID, status livestream.TransactionStatus, failure livestream.Failure, now time.Time) (livestream.Transaction, error)
+}
+
+// PaymentProvider is Stripe.
+type PaymentProvider interface {
+	Charge(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error)
+	PaymentIntent(ctx context.Context, id string) (livestream.PaymentIntent, error)
+	FindCharge(ctx context.Context, transactionID uuid.UUID) (*livestream.PaymentIntent, error)
+	Cancel(ctx context.Context, id, key string) (livestream.PaymentIntent, error)
+}
+
+// UserReader finds users.
+type UserReader interface {
+	ByID(ctx context.Context, id uuid.UUID) (livestream.User, error)
+}
+
+// Transactions are the steps of a payment.
+type Transactions struct {
+	Store  TransactionStore
+	Stripe PaymentProvider
+	Users  UserReader
+	Chat   ChatAppender
+	Push   NotificationPublisher
+	Log    *zap.Logger
+	Now    func() time.Time
+}
+
+// IntentState is what a workflow keeps of a PaymentIntent: no secret of it.
+type IntentState struct {
+	ID      string                         `json:"id"`
+	Status  livestream.PaymentIntentStatus `json:"status"`
+	Failure *livestream.Failure            `json:"failure,omitempty"`
+}
+
+// Create writes the payment's row, queued.
+func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTransaction) error {
+	_, err := a.Store.Create(ctx, transaction)
+	return edge(err)
+}
+
+// Charge asks Stripe for the payment and keeps what it answered. The key makes
+// Stripe charge once, however often this runs.
+func (a *Transactions) Charge(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
+	intent, err := a.Stripe.Charge(ctx, chargeOf(transaction, key))
+	if err != nil {
+		return IntentState{}, edge(err)
+	}
+	return a.keep(ctx, transaction.ID, intent)
+}
+
+// Reconcile looks for a PaymentIntent that an attempt made whose answer was
+// lost, and charges only when there is none.
+func (a *Transactions) Reconcile(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
+	found, err := a.Stripe.FindCharge(ctx, transaction.ID)
+	if err != nil {
+		return IntentState{}, edge(err)
+	}
+	if found != nil {
+		return a.keep(ctx, transaction.ID, *found)
+	}
+	return a.Charge(ctx, transaction, key)
+}
+
+// Look asks Stripe where the payment is: events may be late, doubled or out of
+// order, so that what Stripe says now is what counts.
+func (a *Transactions) Look(ctx context.Context, id uuid.UUID, intentID string) (IntentState, error) {
+	intent, err := a.Stripe.PaymentIntent(ctx, intentID)
+	if err != nil {
+		return IntentState{}, edge(err)
+	}
+	return a.keep(ctx, id, intent)
+}
+
+// Cancel gives up a payment that its payer did not confirm in time. When Stripe
+// refuses, the payer was faster, and what Stripe says now counts.
+func (a *Transactions) Cancel(ctx context.Context, id uuid.UUID, intentID, key string) (IntentState, error) {
+	intent, err := a.Stripe.Cancel(ctx, intentID, key)
+	if code := livestream.CodeOf(err); code != "" && code != livestream.CodeUnavailable && code != livestream.CodeInternal {
+		return a.Look(ctx, id, intentID)
+	}
+	if err != nil {
+		return IntentState{}, edge(err)
+	}
+	return a.keep(ctx, id, intent)
+}
+
+// Settle books the paid tip: row, ledger and the creator's notification in one
+// transaction.
+func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) error {
+	settled, err := a.Store.Settle(ctx, id, a.Now())
+	if err != nil {
+		return edge(err)
+	}
+	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), User: &settled.RecipientID}
+	if err := a.Push.Publish(ctx, push); err != nil {
+		a.Log.Warn("push tip_received", zap.Stringer("transaction_id", id), zap.Error(err))
+	}
+	return nil
+}
+
+// Announce shows the tip in the stream's chat.
+func (a *Transactions) Announce(ctx context.Context, transaction livestream.NewTransaction) error {
+	sender, err := a.Users.ByID(ctx, transaction.SenderID)
+	if err != nil {
+		return edge(err)
+	}
+	_, _, err = a.Chat.Append(ctx, livestream.NewChatEvent{
+		StreamID: *transaction.StreamID, Nonce: "tip:" + transaction.ID.String(), Type: livestream.ChatTip,
+		Body: livestream.ChatTipBody{
+			User:   livestream.ChatUser{ID: sender.ID, Username: sender.Username, DisplayName: sender.DisplayName, Roles: []string{}},
+			Amount: transaction.Amount, Currency: transaction.Currency, Message: transaction.Message,
+		},
+	})
+	return edge(err)
+}
+
+// TransactionFailure is the end of a payment that did not work.
+type TransactionFailure struct {
+	ID      uuid.UUID
+	Status  livestream.TransactionStatus
+	Failure livestream.Failure
+}
+
+// Fail writes the payment's end and why.
+func (a *Transactions) Fail(ctx context.Context, end TransactionFailure) error {
+	_, err := a.Store.Fail(ctx, end.ID, end.Status, end.Failure, a.Now())
+	return edge(err)
+}
+
+// keep shows the payment's state to its payer. Success is not shown before it is
+// booked.
+func (a *Transactions) keep(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent) (IntentState, error) {
+	status := livestream.TransactionProcessing
+	switch intent.Status {
+	case livestream.IntentRequiresAction, livestream.IntentRequiresConfirmation, livestream.IntentRequiresPaymentMethod:
+		status = livestream.TransactionRequiresAction
+	}
+	if err := a.Store.SetIntent(ctx, id, intent, status); err != nil {
+		return IntentState{}, edge(err)
+	}
+	return IntentState{ID: intent.ID, Status: intent.Status, Failure: intent.Failure}, nil
+}
+
+func chargeOf(t livestream.NewTransaction, key string) livestream.Charge {
+	return livestream.Charge{
+		Key: key, TransactionID: t.ID, WorkflowID: t.WorkflowID, Amount: t.Amount, Currency: t.Currency,
+		PaymentMethod: t.PaymentMethod, Description: string(t.Kind) + " " + t.ID.String(),
+	}
+}

@@ -1,0 +1,74 @@
+// Package config is the product's configuration: groups of flags, each also read
+// from the environment, that the commands put together. Apart from cmd/ it is the
+// only place that reads the environment.
+package config
+
+import "time"
+
+// Log says how much is logged, as JSON on standard error.
+type Log struct {
+	Level string `name:"log-level" env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info, warn or error."`
+}
+
+// Listen is the address that a role serves: its requests, or for a worker its
+// health and metrics.
+type Listen struct {
+	Address string `name:"listen" env:"LISTEN" default:"127.0.0.1:8080" help:"Address to serve on, host:port."`
+}
+
+// Postgres is where the read model lives.
+type Postgres struct {
+	URL         string        `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres primary, as a URL."`
+	ReplicaURLs []string      `name:"database-replica-urls" env:"DATABASE_REPLICA_URLS" sep:" " help:"Postgres replicas, URLs separated by blanks."`
+	MaxConns    int32         `name:"database-max-conns" env:"DATABASE_MAX_CONNS" default:"10" help:"Connections that this process opens at most."`
+	Connect     time.Duration `name:"database-connect-timeout" env:"DATABASE_CONNECT_TIMEOUT" default:"30s" help:"How long a connection may take."`
+	Idle        time.Duration `name:"database-idle-timeout" env:"DATABASE_IDLE_TIMEOUT" default:"10m" help:"When an unused connection is closed."`
+}
+
+// Redis is where the loud and short-lived state lives.
+type Redis struct {
+	URL      string        `name:"redis-url" env:"REDIS_URL" required:"" help:"Redis, as a URL."`
+	Active   int           `name:"redis-pool-size" env:"REDIS_POOL_SIZE" default:"50" help:"Connections that this process opens at most."`
+	Idle     int           `name:"redis-max-idle" env:"REDIS_MAX_IDLE" default:"20" help:"Unused connections that it keeps."`
+	Lifetime time.Duration `name:"redis-conn-lifetime" env:"REDIS_CONN_LIFETIME" default:"5m" help:"When a connection is replaced."`
+}
+
+// Temporal is where the workflows live.
+type Temporal struct {
+	Address   string `name:"temporal-address" env:"TEMPORAL_ADDRESS" default:"127.0.0.1:7233" help:"Temporal frontend, host:port."`
+	Namespace string `name:"temporal-namespace" env:"TEMPORAL_NAMESPACE" default:"livestream" help:"Temporal namespace."`
+}
+
+// S3 is where recordings and archives live.
+type S3 struct {
+	Endpoint  string `name:"s3-endpoint" env:"S3_ENDPOINT" help:"Address of an S3-compatible store; AWS when it is empty."`
+	Region    string `name:"s3-region" env:"S3_REGION" default:"us-east-1" help:"Region of the bucket."`
+	Bucket    string `name:"s3-bucket" env:"S3_BUCKET" required:"" help:"Bucket for recordings and archives."`
+	AccessKey string `name:"aws-access-key-id" env:"AWS_ACCESS_KEY_ID" required:"" help:"Access key."`
+	SecretKey string `name:"aws-secret-access-key" env:"AWS_SECRET_ACCESS_KEY" required:"" help:"Secret of the access key."`
+}
+
+// Stripe is who moves the money.
+type Stripe struct {
+	BaseURL        string        `name:"stripe-api-base" env:"STRIPE_API_BASE" help:"Address of the Stripe API; Stripe's own when it is empty."`
+	SecretKey      string        `name:"stripe-secret-key" env:"STRIPE_SECRET_KEY" required:"" help:"Secret API key."`
+	WebhookSecrets []string      `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " required:"" help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
+	Timeout        time.Duration `name:"stripe-timeout" env:"STRIPE_TIMEOUT" default:"5s" help:"How long one call may take."`
+}
+
+// Public is how clients reach the product.
+type Public struct {
+	URL      string   `name:"public-url" env:"PUBLIC_URL" default:"http://127.0.0.1:8080" help:"Address of the API as clients see it."`
+	ChatURLs []string `name:"chat-urls" env:"CHAT_URLS" sep:" " default:"ws://127.0.0.1:8081" help:"Addresses of the chat nodes as clients see them, separated by blanks."`
+	Origins  []string `name:"allowed-origins" env:"ALLOWED_ORIGINS" sep:" " help:"Origins of the web pages that may open WebSockets, separated by blanks."`
+}
+
+// Tokens is what access tokens are signed with.
+type Tokens struct {
+	KeyFile string `name:"jwt-private-key-file" env:"JWT_PRIVATE_KEY_FILE" required:"" type:"path" help:"Ed25519 private key, PKCS#8 in PEM (openssl genpkey -algorithm ed25519)."`
+}
+
+// Limits chooses a set of limits.
+type Limits struct {
+	Profile string `name:"limits" env:"LIMITS" default:"normal" enum:"normal,load" help:"normal, or load for a load test that comes from one address."`
+}

@@ -1,0 +1,19 @@
+package telemetry
+
+import (
+	"go.temporal.io/sdk/log"
+	"go.uber.org/zap"
+)
+
+// temporalLogger lets the Temporal SDK write into the process's log.
+type temporalLogger struct{ sugar *zap.SugaredLogger }
+
+// NewTemporalLogger adapts a logger for the Temporal SDK.
+func NewTemporalLogger(logger *zap.Logger) log.Logger {
+	return temporalLogger{logger.WithOptions(zap.AddCallerSkip(1)).Sugar()}
+}
+
+func (l temporalLogger) Debug(msg string, keyvals ...any) { l.sugar.Debugw(msg, keyvals...) }
+func (l temporalLogger) Info(msg string, keyvals ...any)  { l.sugar.Infow(msg, keyvals...) }
+func (l temporalLogger) Warn(msg string, keyvals ...any)  { l.sugar.Warnw(msg, keyvals...) }
+func (l temporalLogger) Error(msg string, keyvals ...any) { l.sugar.Errorw(msg, keyvals...) }

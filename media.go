@@ -1,0 +1,91 @@
+package livestream
+
+// MediaInfo is what a probe says of a file.
+type MediaInfo struct {
+	DurationSeconds float64 `json:"duration_seconds"`
+	SizeBytes       int64   `json:"size_bytes"`
+	Container       string  `json:"container"`
+	VideoCodec      string  `json:"video_codec"` // empty: no video
+	Width           int     `json:"width"`       // as displayed, after rotation
+	Height          int     `json:"height"`
+	FrameRate       float64 `json:"frame_rate"`
+	AudioCodec      string  `json:"audio_codec"` // empty: no sound
+}
+
+// Rendition is one quality of an archive.
+type Rendition struct {
+	Name    string `json:"name"` // "720p": the rung of the ladder
+	Width   int    `json:"width"`
+	Height  int    `json:"height"`
+	Bitrate int    `json:"bitrate"` // bits per second, video and audio
+}
+
+// rungs is the ladder, highest first, at 16:9 and 30 frames a second. Heights
+// are those of the shorter side, so that portrait video gets the same rungs.
+var rungs = []Rendition{
+	{Name: "1080p", Height: 1080, Bitrate: 5_000_000},
+	{Name: "720p", Height: 720, Bitrate: 2_800_000},
+	{Name: "480p", Height: 480, Bitrate: 1_400_000},
+	{Name: "360p", Height: 360, Bitrate: 800_000},
+}
+
+// Ladder is the renditions for a source of that size: never above it, and
+// always at least one. Sides are even, as H.264 needs.
+func Ladder(width, height int) []Rendition {
+	short := min(width, height)
+	var ladder []Rendition
+	for _, r := range rungs {
+		if r.Height <= short {
+			ladder = append(ladder, scaled(r, r.Height, width, height))
+		}
+	}
+	if len(ladder) == 0 {
+		smallest := rungs[len(rungs)-1]
+		ladder = append(ladder, scaled(smallest, short, width, height))
+	}
+	return ladder
+}
+
+func scaled(r Rendition, short, width, height int) Rendition {
+	source := min(width, height)
+	r.Width = even(width * short / source)
+	r.Height = even(height * short / source)
+	return r
+}
+
+func even(n int) int { return max(2, n&^1) }
+
+// Chunk is a part of a recording that one activity transcodes. Its borders lie
+// on segment borders, so that the chunks' segments follow one another.
+type Chunk struct {
+	Index    int     `json:"index"`
+	Start    float64 `json:"start"`    // seconds
+	Duration float64 `json:"duration"` // seconds
+}
+
+// Segment is one media file of a rendition.
+type Segment struct {
+	Name     string  `json:"name"`     // relative to the rendition's folder
+	Duration float64 `json:"duration"` // seconds
+	Bytes    int64   `json:"bytes"`
+}
+
+// AudioRendition is the name of the folder that holds an archive's sound, which
+// is encoded once and shared by all renditions.
+const AudioRendition = "audio"
+
+// MediaError says that a file cannot become an archive, and why in its
+// creator's words. Trying again gives the same.
+type MediaError struct {
+	Failure Failure
+	Err     error // for the log alone
+}
+
+func (e *MediaError) Error() string {
+	if e.Err != nil {
+		return e.Failure.Code + ": " + e.Err.Error()
+	}
+	return e.Failure.Code
+}
+
+func (e *MediaError) Unwrap() error { return e.Err }

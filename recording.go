@@ -1,0 +1,47 @@
+package livestream
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Limits of a recording. Parts are as S3 has them: at most 10,000 of them, and
+// all but the last at least 5 MiB.
+const (
+	MaxRecordingBytes   = 100 << 30
+	MinRecordingPart    = 16 << 20
+	MaxRecordingParts   = 10_000
+	RecordingURLExpires = 6 * time.Hour
+	// RecordingWindow is how long after its end a stream still takes a recording.
+	RecordingWindow = 24 * time.Hour
+)
+
+// RecordingPartSize is the size of each part but the last of an upload.
+func RecordingPartSize(size int64) int64 {
+	part := int64(MinRecordingPart)
+	for size > part*MaxRecordingParts {
+		part *= 2
+	}
+	return part
+}
+
+// Upload is a recording on its way to object storage. ID is ours and opaque;
+// the storage's own id never leaves the server.
+type Upload struct {
+	ID          uuid.UUID
+	StreamID    uuid.UUID
+	Key         string // object key, made by the server
+	StorageID   string // the multipart upload's id at the storage
+	ContentType string
+	SizeBytes   int64
+	PartSize    int64
+	ArchiveID   *uuid.UUID // set when it is complete
+	CreatedAt   time.Time
+}
+
+// UploadPart is a part that the client uploaded.
+type UploadPart struct {
+	Number int32  `json:"part_number"`
+	ETag   string `json:"etag"`
+}

@@ -1,0 +1,109 @@
+// Package s3 keeps recordings and archives in an S3 bucket. It knows keys and
+// bytes, not what they mean.
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Config says where the bucket is.
+type Config struct {
+	// Endpoint is the address of an S3-compatible store; empty is AWS.
+	Endpoint string
+	// Region; empty is us-east-1.
+	Region string
+	Bucket string
+	// AccessKey and SecretKey sign requests.
+	AccessKey, SecretKey string
+	// CallTimeout bounds a call that carries no media; default 10 s.
+	CallTimeout time.Duration
+}
+
+// Bucket is one bucket of an S3-compatible store.
+type Bucket struct {
+	name    string
+	timeout time.Duration
+	client  *s3.Client
+	presign *s3.PresignClient
+}
+
+// Open makes a client for the bucket; it connects on first use.
+func Open(config Config) (*Bucket, error) {
+	if config.Bucket == "" {
+		return nil, errors.New("s3: a bucket is needed")
+	}
+	if config.AccessKey == "" || config.SecretKey == "" {
+		return nil, errors.New("s3: an access key and its secret are needed")
+	}
+	if config.Region == "" {
+		config.Region = "us-east-1"
+	}
+	if config.CallTimeout == 0 {
+		config.CallTimeout = 10 * time.Second
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = 64
+	transport.ResponseHeaderTimeout = 30 * time.Second
+	client := s3.New(s3.Options{
+		Region:       config.Region,
+		Credentials:  credentials.NewStaticCredentialsProvider(config.AccessKey, config.SecretKey, ""),
+		UsePathStyle: config.Endpoint != "",
+		HTTPClient:   &http.Client{Transport: transport},
+		// Stores other than AWS do not all know the newer checksums.
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+	}, func(o *s3.Options) {
+		if config.Endpoint != "" {
+			o.BaseEndpoint = aws.String(config.Endpoint)
+		}
+	})
+	return &Bucket{name: config.Bucket, timeout: config.CallTimeout, client: client, presign: s3.NewPresignClient(client)}, nil
+}
+
+// Ping asks whether the bucket is there.
+func (b *Bucket) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	_, err := b.client.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &b.name})
+	return edge("head bucket", err)
+}
+
+// edge wraps an error of the store. A store that cannot be reached or fails by
+// itself is "unavailable", so that callers wait and try again.
+func edge(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	var api smithy.APIError
+	if errors.As(err, &api) && api.ErrorFault() == smithy.FaultClient {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return livestream.Unavailable("the media store", fmt.Errorf("%s: %w", what, err))
+}
+
+// isMissing says whether the store answered that there is no such thing.
+func isMissing(err error) bool {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return false
+	}
+	switch api.ErrorCode() {
+	case "NoSuchKey", "NotFound", "NoSuchUpload", "NoSuchBucket":
+		return true
+	}
+	return false
+}

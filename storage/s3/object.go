@@ -1,0 +1,194 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Object is one answer of the store: whole, a range, or "not modified" (Status
+// 304, no body). The caller closes Body.
+type Object struct {
+	Status       int // 200, 206, 304 or 416
+	Body         io.ReadCloser
+	Length       int64
+	ContentType  string
+	ContentRange string
+	CacheControl string
+	ETag         string
+	LastModified time.Time
+}
+
+// Get reads an object, or the range of it that a Range header names. An ETag
+// that still holds gives 304.
+//
+// Errors: not_found.
+func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*Object, error) {
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key}
+	if rangeHeader != "" {
+		in.Range = &rangeHeader
+	}
+	if ifNoneMatch != "" {
+		in.IfNoneMatch = &ifNoneMatch
+	}
+	out, err := b.client.GetObject(ctx, in)
+	if status := statusOf(err); status == http.StatusNotModified || status == http.StatusRequestedRangeNotSatisfiable {
+		return &Object{Status: status, Body: http.NoBody, ETag: ifNoneMatch}, nil
+	}
+	if isMissing(err) {
+		return nil, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+	}
+	if err != nil {
+		return nil, edge("get object", err)
+	}
+	status := http.StatusOK
+	if out.ContentRange != nil {
+		status = http.StatusPartialContent
+	}
+	return &Object{
+		Status: status, Body: out.Body, Length: aws.ToInt64(out.ContentLength),
+		ContentType: aws.ToString(out.ContentType), ContentRange: aws.ToString(out.ContentRange),
+		CacheControl: aws.ToString(out.CacheControl), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
+	}, nil
+}
+
+// ReadAll reads a small object whole.
+func (b *Bucket) ReadAll(ctx context.Context, key string) ([]byte, error) {
+	object, err := b.Get(ctx, key, "", "")
+	if err != nil {
+		return nil, err
+	}
+	defer object.Body.Close()
+	const limit = 64 << 20
+	content, err := io.ReadAll(io.LimitReader(object.Body, limit+1))
+	if err != nil {
+		return nil, edge("read object", err)
+	}
+	if len(content) > limit {
+		return nil, fmt.Errorf("object %s is larger than %d bytes", key, limit)
+	}
+	return content, nil
+}
+
+// Download copies an object into a file, and tells how many bytes it has.
+func (b *Bucket) Download(ctx context.Context, key, file string, progress func(bytes int64)) (err error) {
+	object, err := b.Get(ctx, key, "", "")
+	if err != nil {
+		return err
+	}
+	defer object.Body.Close()
+	f, err := os.Create(file)
+	if err != nil {
+		return fmt.Errorf("create a scratch file: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := io.Copy(f, &meter{reader: object.Body, progress: progress}); err != nil {
+		return edge("download", err)
+	}
+	return nil
+}
+
+// meterStep is how many bytes pass between two reports.
+const meterStep = 8 << 20
+
+type meter struct {
+	reader   io.Reader
+	progress func(int64)
+	total    int64
+	reported int64
+}
+
+func (m *meter) Read(p []byte) (int, error) {
+	n, err := m.reader.Read(p)
+	m.total += int64(n)
+	if m.total-m.reported >= meterStep {
+		m.reported = m.total
+		m.progress(m.total)
+	}
+	return n, err
+}
+
+// UploadFile stores a file, in parts when it is large.
+func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheControl string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("open a scratch file: %w", err)
+	}
+	defer f.Close()
+	_, err = transfermanager.New(b.client).UploadObject(ctx, &transfermanager.UploadObjectInput{
+		Bucket: &b.name, Key: &key, Body: f, ContentType: &contentType, CacheControl: &cacheControl,
+	})
+	return edge("upload", err)
+}
+
+// UploadBytes stores a small object.
+func (b *Bucket) UploadBytes(ctx context.Context, key string, content []byte, contentType, cacheControl string) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &b.name, Key: &key, Body: bytes.NewReader(content), ContentType: &contentType, CacheControl: &cacheControl,
+	})
+	return edge("put object", err)
+}
+
+// DeletePrefix deletes all objects below a prefix, which must end with a slash
+// so that it cannot be the beginning of another's name.
+func (b *Bucket) DeletePrefix(ctx context.Context, prefix string) error {
+	if prefix == "" || prefix[len(prefix)-1] != '/' {
+		return fmt.Errorf("delete prefix %q: it must end with a slash", prefix)
+	}
+	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{Bucket: &b.name, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return edge("list objects", err)
+		}
+		if len(page.Contents) == 0 {
+			continue
+		}
+		batch := make([]types.ObjectIdentifier, len(page.Contents))
+		for i, object := range page.Contents {
+			batch[i] = types.ObjectIdentifier{Key: object.Key}
+		}
+		out, err := b.client.DeleteObjects(ctx, &s3.DeleteObjectsInput{Bucket: &b.name, Delete: &types.Delete{Objects: batch, Quiet: aws.Bool(true)}})
+		if err != nil {
+			return edge("delete objects", err)
+		}
+		if len(out.Errors) > 0 {
+			return livestream.Unavailable("the media store", fmt.Errorf("delete %s: %s", aws.ToString(out.Errors[0].Key), aws.ToString(out.Errors[0].Message)))
+		}
+	}
+	return nil
+}
+
+// Delete deletes one object; one that is not there is no error.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	_, err := b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.name, Key: &key})
+	if isMissing(err) {
+		return nil
+	}
+	return edge("delete object", err)
+}
+
+func statusOf(err error) int {
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) {
+		return response.HTTPStatusCode()
+	}
+	return 0
+}

@@ -1,0 +1,142 @@
+package livestream
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// TransactionStatus is where a payment is.
+type TransactionStatus string
+
+const (
+	TransactionQueued         TransactionStatus = "queued"
+	TransactionRequiresAction TransactionStatus = "requires_action"
+	TransactionProcessing     TransactionStatus = "processing"
+	TransactionSucceeded      TransactionStatus = "succeeded"
+	TransactionFailed         TransactionStatus = "failed"
+	TransactionCanceled       TransactionStatus = "canceled"
+	TransactionRefunded       TransactionStatus = "refunded"
+)
+
+// Final says whether a payment has been decided.
+func (s TransactionStatus) Final() bool {
+	switch s {
+	case TransactionSucceeded, TransactionFailed, TransactionCanceled, TransactionRefunded:
+		return true
+	}
+	return false
+}
+
+// Limits of a tip, in minor units.
+const (
+	MinTipAmount     = 50
+	MaxTipAmount     = 99_999_999
+	MaxTipMessage    = 255
+	MaxIdempotencyID = 255
+)
+
+// TransactionKind is what a payment is for.
+type TransactionKind string
+
+// KindTip is a viewer's gift to a creator.
+const KindTip TransactionKind = "tip"
+
+// PlatformFeePercent is what the platform keeps of a tip.
+const PlatformFeePercent = 10
+
+// PlatformFee is the fee on an amount in minor units, rounded down, so that the
+// creator never gets less than the percentage promises.
+func PlatformFee(amount int64) int64 { return amount * PlatformFeePercent / 100 }
+
+// Transaction is one payment from a viewer to a creator.
+type Transaction struct {
+	ID              uuid.UUID
+	Status          TransactionStatus
+	Kind            TransactionKind
+	Amount          int64 // minor units
+	Currency        string
+	SenderID        uuid.UUID
+	RecipientID     uuid.UUID
+	StreamID        *uuid.UUID
+	Message         string
+	Failure         *Failure
+	FeeAmount       int64
+	RefundedAmount  int64
+	PaymentIntentID string
+	ClientSecret    string // for the sender alone
+	WorkflowID      string
+	CreatedAt       time.Time
+	SettledAt       *time.Time
+}
+
+// NewTransaction is a payment that a viewer asked for, validated.
+type NewTransaction struct {
+	ID            uuid.UUID       `json:"id"`
+	WorkflowID    string          `json:"workflow_id"`
+	Kind          TransactionKind `json:"kind"`
+	Amount        int64           `json:"amount"`
+	Currency      string          `json:"currency"`
+	SenderID      uuid.UUID       `json:"sender_id"`
+	RecipientID   uuid.UUID       `json:"recipient_id"`
+	StreamID      *uuid.UUID      `json:"stream_id,omitempty"`
+	Message       string          `json:"message"`
+	PaymentMethod string          `json:"payment_method"` // empty: the client confirms
+}
+
+// TransactionFilter narrows a list of transactions.
+type TransactionFilter struct {
+	UserID uuid.UUID // sender or recipient
+	Status *TransactionStatus
+}
+
+// PaymentIntentStatus is Stripe's own word for where a payment is.
+type PaymentIntentStatus string
+
+const (
+	IntentRequiresPaymentMethod PaymentIntentStatus = "requires_payment_method"
+	IntentRequiresConfirmation  PaymentIntentStatus = "requires_confirmation"
+	IntentRequiresAction        PaymentIntentStatus = "requires_action"
+	IntentProcessing            PaymentIntentStatus = "processing"
+	IntentSucceeded             PaymentIntentStatus = "succeeded"
+	IntentCanceled              PaymentIntentStatus = "canceled"
+)
+
+// PaymentIntent is what Stripe says of a payment.
+type PaymentIntent struct {
+	ID           string
+	ClientSecret string
+	Status       PaymentIntentStatus
+	Amount       int64
+	Currency     string
+	Failure      *Failure // of the last attempt; nil when there was none
+}
+
+// Charge asks Stripe for a payment. Key makes it happen once, however often it
+// is asked for; the other fields must be the same each time.
+type Charge struct {
+	Key           string
+	TransactionID uuid.UUID
+	WorkflowID    string
+	Amount        int64
+	Currency      string
+	PaymentMethod string // empty: create only, the client confirms
+	Description   string
+}
+
+// StripeEvent is a webhook whose signature was verified.
+type StripeEvent struct {
+	ID              string
+	Type            string
+	CreatedAt       time.Time
+	PaymentIntentID string // empty when it is about something else
+	WorkflowID      string // from the object's metadata
+	Payload         []byte
+}
+
+// Balance is what a creator has, from the ledger.
+type Balance struct {
+	Currency  string
+	Available int64
+	Pending   int64
+}

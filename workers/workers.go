@@ -1,0 +1,80 @@
+// Package workers says which queue runs which workflows and activities, and with
+// what limits. It holds no logic.
+package workers
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"time"
+
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/worker"
+
+	"github.com/livestream-pro/livestream-pro/activities"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+// Activities are the activities of all queues, ready to run. Those of a queue
+// that a process does not serve may be nil.
+type Activities struct {
+	Streams       *activities.Streams
+	Notifications *activities.Notifications
+	Archives      *activities.Archives
+	Media         *activities.Media
+	Transactions  *activities.Transactions
+}
+
+// Queues lists the queues that a worker can serve.
+var Queues = []string{
+	workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueueTranscode, workflows.QueuePayment,
+}
+
+// stopTimeout is how long a worker that is told to stop lets its activities
+// finish before it cancels them. Zero, the SDK's default, would lose them.
+const stopTimeout = 20 * time.Second
+
+// notifyRangesPerSecond bounds the fan-outs' load on the database, over all
+// workers together: 1,000 followers a range.
+const notifyRangesPerSecond = 200
+
+// stripeCallsPerSecond keeps all workers together below what Stripe allows.
+const stripeCallsPerSecond = 80
+
+// New makes a worker for one queue.
+func New(c client.Client, queue string, a Activities) (worker.Worker, error) {
+	options := worker.Options{WorkerStopTimeout: stopTimeout}
+	switch queue {
+	case workflows.QueueNotify:
+		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond
+	case workflows.QueuePayment:
+		options.TaskQueueActivitiesPerSecond = stripeCallsPerSecond
+	case workflows.QueueTranscode:
+		// FFmpeg uses two cores well; more encoders at once only slow each other.
+		options.MaxConcurrentActivityExecutionSize = max(1, runtime.NumCPU()/2)
+		options.DisableWorkflowWorker = true
+	}
+	w := worker.New(c, queue, options)
+	switch queue {
+	case workflows.QueueStream:
+		w.RegisterWorkflow(workflows.Stream)
+		w.RegisterActivity(a.Streams)
+	case workflows.QueueNotify:
+		w.RegisterWorkflow(workflows.NotifyFollowers)
+		w.RegisterActivity(a.Notifications)
+	case workflows.QueueArchive:
+		w.RegisterWorkflow(workflows.Archive)
+		w.RegisterActivity(a.Archives)
+	case workflows.QueueTranscode:
+		w.RegisterActivity(a.Media)
+	case workflows.QueuePayment:
+		w.RegisterWorkflow(workflows.Payment)
+		w.RegisterActivity(a.Transactions)
+	default:
+		return nil, fmt.Errorf("there is no queue %q; there are %v", queue, Queues)
+	}
+	return w, nil
+}
+
+// Known says whether there is such a queue.
+func Known(queue string) bool { return slices.Contains(Queues, queue) }

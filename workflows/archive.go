@@ -1,0 +1,233 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+)
+
+// SignalRetry makes a failed archive or a payment that waits try again.
+const SignalRetry = "retry"
+
+// QueryArchive gives an Archive workflow's state.
+const QueryArchive = "state"
+
+// ArchiveInput starts an Archive workflow.
+type ArchiveInput struct {
+	ArchiveID uuid.UUID `json:"archive_id"`
+	StreamID  uuid.UUID `json:"stream_id"`
+	UserID    uuid.UUID `json:"user_id"`
+	SourceKey string    `json:"source_key"`
+}
+
+// ArchiveState is what an Archive workflow knows.
+type ArchiveState struct {
+	Status     livestream.ArchiveStatus `json:"status"`
+	Attempt    int                      `json:"attempt"`
+	Chunks     int                      `json:"chunks"`
+	ChunksDone int                      `json:"chunks_done"`
+	Failure    *livestream.Failure      `json:"failure,omitempty"`
+}
+
+var (
+	archiveSteps *activities.Archives
+	mediaSteps   *activities.Media
+)
+
+// Archive makes a recording playable. What fails waits for an operator's retry.
+func Archive(ctx workflow.Context, in ArchiveInput) error {
+	a := &archive{in: in}
+	if err := workflow.SetQueryHandler(ctx, QueryArchive, func() (ArchiveState, error) { return a.ArchiveState, nil }); err != nil {
+		return err
+	}
+	return a.run(ctx)
+}
+
+type archive struct {
+	ArchiveState
+	in ArchiveInput
+}
+
+func (a *archive) run(ctx workflow.Context) error {
+	for {
+		err := a.make(ctx)
+		if err == nil {
+			return a.clean(ctx)
+		}
+		if temporal.IsCanceledError(err) {
+			return a.abandon(ctx, err)
+		}
+		if err := a.fail(ctx, failureOf(err)); err != nil {
+			return err
+		}
+		again, err := a.awaitRetry(ctx)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// make is one attempt, from the probe to the published archive.
+func (a *archive) make(ctx workflow.Context) error {
+	a.Attempt++
+	a.ChunksDone, a.Failure = 0, nil
+	a.status(ctx, livestream.ArchiveProcessing)
+	begin := write(ctx, fmt.Sprintf("begin attempt %d", a.Attempt))
+	if err := workflow.ExecuteActivity(begin, archiveSteps.Begin, a.in.ArchiveID, a.in.StreamID, a.Attempt).Get(ctx, nil); err != nil {
+		return err
+	}
+	plan, err := a.probe(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.transcode(ctx, plan); err != nil {
+		return err
+	}
+	var made activities.Assembled
+	assemble := transcode(ctx, "write the playlists", media(plan.Recording.Info.DurationSeconds))
+	if err := workflow.ExecuteActivity(assemble, mediaSteps.Assemble, plan.Recording).Get(ctx, &made); err != nil {
+		return err
+	}
+	ready := write(ctx, "publish the archive")
+	if err := workflow.ExecuteActivity(ready, archiveSteps.Ready, a.in.ArchiveID, plan.Recording.Info, made).Get(ctx, nil); err != nil {
+		return err
+	}
+	a.status(ctx, livestream.ArchiveReady)
+	return nil
+}
+
+func (a *archive) probe(ctx workflow.Context) (activities.ChunkPlan, error) {
+	var plan activities.ChunkPlan
+	in := activities.ProbeInput{ArchiveID: a.in.ArchiveID, SourceKey: a.in.SourceKey, ChunkTarget: chunkTarget}
+	if err := workflow.ExecuteActivity(transcode(ctx, "look into the recording", 0), mediaSteps.Probe, in).Get(ctx, &plan); err != nil {
+		return plan, err
+	}
+	a.Chunks = len(plan.Chunks)
+	a.describe(ctx)
+	return plan, nil
+}
+
+// transcode runs all steps at once; the queue spreads them over the fleet. The
+// first that fails stops the others.
+func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) error {
+	r := plan.Recording
+	ctx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	whole := media(r.Info.DurationSeconds)
+	pending := 0
+	var failed error
+	selector := workflow.NewSelector(ctx)
+	add := func(future workflow.Future, chunk bool) {
+		pending++
+		selector.AddFuture(future, func(f workflow.Future) {
+			pending--
+			if err := f.Get(ctx, nil); err != nil {
+				if failed == nil {
+					failed = err
+				}
+				return
+			}
+			if chunk {
+				a.ChunksDone++
+				a.describe(ctx)
+			}
+		})
+	}
+	if r.Info.AudioCodec != "" {
+		add(workflow.ExecuteActivity(transcode(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), false)
+	}
+	if r.Info.VideoCodec != "" {
+		add(workflow.ExecuteActivity(transcode(ctx, "make the thumbnail", 0), mediaSteps.Thumbnail, r), false)
+	}
+	for _, chunk := range plan.Chunks {
+		summary := fmt.Sprintf("transcode chunk %d of %d", chunk.Index+1, len(plan.Chunks))
+		add(workflow.ExecuteActivity(transcode(ctx, summary, media(chunk.Duration)), mediaSteps.TranscodeChunk, r, chunk), true)
+	}
+	for pending > 0 && failed == nil {
+		selector.Select(ctx)
+	}
+	return failed
+}
+
+// fail keeps the reason where the creator and the operator look for it.
+func (a *archive) fail(ctx workflow.Context, failure livestream.Failure) error {
+	a.Failure = &failure
+	if err := workflow.ExecuteActivity(write(ctx, "say why it failed"), archiveSteps.Fail, a.in.ArchiveID, failure).Get(ctx, nil); err != nil {
+		return fmt.Errorf("say why the archive failed: %w", err)
+	}
+	a.status(ctx, livestream.ArchiveFailed)
+	return nil
+}
+
+// awaitRetry waits for the operator, and says whether to go on.
+func (a *archive) awaitRetry(ctx workflow.Context) (bool, error) {
+	retry := workflow.GetSignalChannel(ctx, SignalRetry)
+	again, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      retryWindow,
+		TimerOptions: workflow.TimerOptions{Summary: "an operator may retry until then"},
+	}, func() bool { return retry.Len() > 0 })
+	if err != nil {
+		return false, err
+	}
+	received(ctx, SignalRetry)
+	return again, nil
+}
+
+// abandon is an operator's cancel: the archive says so, and the workflow closes.
+func (a *archive) abandon(ctx workflow.Context, cause error) error {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	failure := livestream.Failure{Code: livestream.FailureInternal, Message: "The work on this archive was stopped."}
+	if err := a.fail(ctx, failure); err != nil {
+		return err
+	}
+	return cause
+}
+
+func (a *archive) clean(ctx workflow.Context) error {
+	clean := transcode(ctx, "forget the steps' notes", 0)
+	if err := workflow.ExecuteActivity(clean, mediaSteps.Clean, a.in.ArchiveID).Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Warn("the steps' notes stay", "error", err)
+	}
+	return nil
+}
+
+func (a *archive) status(ctx workflow.Context, to livestream.ArchiveStatus) {
+	a.Status = to
+	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrArchiveStatus.ValueSet(string(to))); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes", "error", err)
+	}
+	a.describe(ctx)
+}
+
+func (a *archive) describe(ctx workflow.Context) {
+	details := fmt.Sprintf("**%s**, attempt %d, %d of %d chunks", a.Status, a.Attempt, a.ChunksDone, a.Chunks)
+	if a.Failure != nil {
+		details += fmt.Sprintf("\n\n%s: %s\n\nSend the signal `%s` to try again.", a.Failure.Code, a.Failure.Message, SignalRetry)
+	}
+	workflow.SetCurrentDetails(ctx, details)
+}
+
+// failureOf finds a creator's words for what went wrong.
+func failureOf(err error) livestream.Failure {
+	failure := livestream.Failure{
+		Code:    livestream.FailureInternal,
+		Message: "Something went wrong on our side. We have been told and will try again.",
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) && app.Type() == activities.ErrRecordingRejected && app.HasDetails() {
+		var told livestream.Failure
+		if app.Details(&told) == nil {
+			return told
+		}
+	}
+	return failure
+}
+
+func media(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }

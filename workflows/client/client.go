@@ -1,0 +1,187 @@
+// Package client starts and steers the workflows for the rest of the product,
+// and turns Temporal's errors into the domain's. It is the only place outside
+// workers/ and cmd/ that talks to Temporal.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+// Client steers workflows.
+type Client struct {
+	temporal client.Client
+}
+
+// New wraps a connection to Temporal, which stays the caller's to close.
+func New(c client.Client) *Client { return &Client{temporal: c} }
+
+// answerMargin is what an update's answer may take beyond what its workflow
+// waits for.
+const answerMargin = time.Second
+
+// StartStream starts a stream's workflow and returns once its row is committed.
+// Starting the same stream again gives the first start's answer.
+//
+// Errors: already_streaming, unavailable.
+func (c *Client) StartStream(ctx context.Context, stream livestream.NewStream) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline+answerMargin)
+	defer cancel()
+	options := client.StartWorkflowOptions{
+		ID:                       workflows.StreamID(stream.ID),
+		TaskQueue:                workflows.QueueStream,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "stream «" + stream.Title + "»",
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			workflows.AttrStreamID.ValueSet(stream.ID.String()), workflows.AttrUserID.ValueSet(stream.UserID.String())),
+	}
+	return c.updateWithStart(ctx, options, workflows.Stream, workflows.StreamInput{Stream: stream}, workflows.UpdateStartStream)
+}
+
+// EndStream asks a stream to end and returns once that can be seen. It is no
+// error when the stream has ended already.
+//
+// Errors: unavailable.
+func (c *Client) EndStream(ctx context.Context, streamID uuid.UUID) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
+	defer cancel()
+	err := c.update(ctx, workflows.StreamID(streamID), workflows.UpdateEndStream, nil)
+	if isNotFound(err) {
+		return nil
+	}
+	return domainError(err)
+}
+
+// CompleteRecording hands a recording, which is whole in object storage, to its
+// stream, and returns the id of the archive that it will become.
+//
+// Errors: recording_disabled, recording_closed, recording_exists, unavailable.
+func (c *Client) CompleteRecording(ctx context.Context, upload livestream.Upload) (uuid.UUID, error) {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
+	defer cancel()
+	var archiveID uuid.UUID
+	in := workflows.RecordingInput{UploadID: upload.ID, SourceKey: upload.Key}
+	err := c.update(ctx, workflows.StreamID(upload.StreamID), workflows.UpdateCompleteRecording, &archiveID, in)
+	if isNotFound(err) {
+		return uuid.Nil, livestream.Errorf(livestream.CodeRecordingClosed, "the time to upload a recording of this stream is over")
+	}
+	return archiveID, domainError(err)
+}
+
+// SubmitPayment starts a payment's workflow and returns once Stripe has answered,
+// or after workflows.SubmitWindow when the payment is queued.
+//
+// Errors: what the payment's row was refused for, unavailable.
+func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.SubmitWindow+answerMargin)
+	defer cancel()
+	attributes := []temporal.SearchAttributeUpdate{workflows.AttrUserID.ValueSet(transaction.SenderID.String())}
+	if transaction.StreamID != nil {
+		attributes = append(attributes, workflows.AttrStreamID.ValueSet(transaction.StreamID.String()))
+	}
+	options := client.StartWorkflowOptions{
+		ID:                       transaction.WorkflowID,
+		TaskQueue:                workflows.QueuePayment,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            fmt.Sprintf("%s of %d %s", transaction.Kind, transaction.Amount, transaction.Currency),
+		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
+	}
+	return c.updateWithStart(ctx, options, workflows.Payment, workflows.PaymentInput{Transaction: transaction}, workflows.UpdateSubmitPayment)
+}
+
+// DeliverStripeEvent tells a payment's workflow that Stripe said something of it.
+//
+// Errors: not_found when the workflow is closed or unknown, unavailable.
+func (c *Client) DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error {
+	signal := workflows.StripeEventSignal{EventID: event.ID, Type: event.Type}
+	err := c.temporal.SignalWorkflow(ctx, event.WorkflowID, "", workflows.SignalStripeEvent, signal)
+	if isNotFound(err) {
+		return livestream.Errorf(livestream.CodeNotFound, "no open payment %s", event.WorkflowID)
+	}
+	return domainError(err)
+}
+
+// Ping asks Temporal whether it is there.
+func (c *Client) Ping(ctx context.Context) error {
+	_, err := c.temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+	return err
+}
+
+func (c *Client) updateWithStart(ctx context.Context, options client.StartWorkflowOptions, workflow, input any, update string) error {
+	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
+		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, workflow, input),
+		UpdateOptions: client.UpdateWorkflowOptions{
+			UpdateID: update, WorkflowID: options.ID, UpdateName: update, WaitForStage: client.WorkflowUpdateStageCompleted,
+		},
+	})
+	if err != nil {
+		var started *serviceerror.WorkflowExecutionAlreadyStarted
+		if errors.As(err, &started) {
+			return c.earlierAnswer(ctx, options.ID, update)
+		}
+		return domainError(err)
+	}
+	return domainError(handle.Get(ctx, nil))
+}
+
+// earlierAnswer is what the update of the same id was told in a workflow that
+// has closed since.
+func (c *Client) earlierAnswer(ctx context.Context, workflowID, update string) error {
+	handle := c.temporal.GetWorkflowUpdateHandle(client.GetWorkflowUpdateHandleOptions{WorkflowID: workflowID, UpdateID: update})
+	return domainError(handle.Get(ctx, nil))
+}
+
+func (c *Client) update(ctx context.Context, workflowID, name string, out any, args ...any) error {
+	handle, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
+		WorkflowID: workflowID, UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+	})
+	if err != nil {
+		return err
+	}
+	return handle.Get(ctx, out)
+}
+
+func isNotFound(err error) bool {
+	var notFound *serviceerror.NotFound
+	return errors.As(err, &notFound)
+}
+
+// domainError is the one place where an error of Temporal becomes the domain's.
+func domainError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var app *temporal.ApplicationError
+	if errors.As(err, &app) {
+		code := livestream.Code(app.Type())
+		if code == livestream.CodeUnavailable {
+			return livestream.Unavailable("the service", err)
+		}
+		return &livestream.Error{Code: code, Message: app.Message(), Err: err}
+	}
+	var (
+		unavailable *serviceerror.Unavailable
+		deadline    *serviceerror.DeadlineExceeded
+		exhausted   *serviceerror.ResourceExhausted
+		waited      *client.WorkflowUpdateServiceTimeoutOrCanceledError
+		step        *temporal.TimeoutError
+	)
+	if errors.As(err, &unavailable) || errors.As(err, &deadline) || errors.As(err, &exhausted) ||
+		errors.As(err, &waited) || errors.As(err, &step) || errors.Is(err, context.DeadlineExceeded) {
+		return livestream.Unavailable("the service", err)
+	}
+	return fmt.Errorf("temporal: %w", err)
+}

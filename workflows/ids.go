@@ -1,0 +1,27 @@
+package workflows
+
+import "github.com/google/uuid"
+
+// Task queues. Each has its own workers and limits, see package workers.
+const (
+	QueueStream    = "stream"
+	QueueNotify    = "notify"
+	QueueArchive   = "archive"
+	QueueTranscode = "transcode"
+	QueuePayment   = "payment"
+)
+
+// StreamID is the id of a stream's workflow.
+func StreamID(stream uuid.UUID) string { return "stream/" + stream.String() }
+
+// NotifyID is the id of the fan-out that tells a stream's followers.
+func NotifyID(stream uuid.UUID) string { return "notify/" + stream.String() }
+
+// ArchiveID is the id of an archive's workflow.
+func ArchiveID(archive uuid.UUID) string { return "archive/" + archive.String() }
+
+// PaymentID is the id of a payment's workflow: the payer's idempotency key makes
+// it, so that the same request is the same workflow.
+func PaymentID(payer uuid.UUID, idempotencyKey string) string {
+	return "payment/" + payer.String() + "/" + idempotencyKey
+}

@@ -1,0 +1,149 @@
+package workflows
+
+import (
+	"time"
+
+	"go.temporal.io/api/enums/v1"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+)
+
+// Every timeout and retry of the workflows is in this file.
+const (
+	// StartDeadline is how long a start of a stream may take. A workflow whose
+	// first task comes later gives up: its caller has been told 503, and a
+	// stream that nobody knows of would block the creator's next one.
+	StartDeadline = 5 * time.Second
+
+	// reconnectWindow is how long a stream whose encoder went away is kept.
+	reconnectWindow = 60 * time.Second
+
+	// SubmitWindow is how long a payment's answer waits for Stripe before it
+	// says "queued".
+	SubmitWindow = 5 * time.Second
+
+	// actionWindow is how long a payer has to confirm a payment.
+	actionWindow = 24 * time.Hour
+
+	// pollFirst and pollMax space out the looks at Stripe that make up for a
+	// webhook that never came.
+	pollFirst = 15 * time.Second
+	pollMax   = time.Hour
+
+	// slowRetryFirst and slowRetryMax space out the attempts to charge once the
+	// quick ones are used up.
+	slowRetryFirst = 10 * time.Second
+	slowRetryMax   = time.Hour
+
+	// retryWindow is how long a failed archive or payment waits for an operator.
+	retryWindow = 30 * 24 * time.Hour
+
+	// chunkTarget is about how much of a recording one activity transcodes: what
+	// a dead worker costs at most.
+	chunkTarget = 60 * time.Second
+
+	// notifyRangeSize followers are one statement; notifyPlanRanges ranges are
+	// planned at a time; notifyWindow of them run at once.
+	notifyRangeSize  = 1000
+	notifyPlanRanges = 50
+	notifyWindow     = 4
+)
+
+// forever retries until it works: the step is idempotent, and giving up would
+// lose what was acknowledged.
+var forever = &temporal.RetryPolicy{
+	InitialInterval:    200 * time.Millisecond,
+	BackoffCoefficient: 2,
+	MaximumInterval:    30 * time.Second,
+}
+
+// record is for writes of the row that a caller waits for: an idempotent
+// database write on the worker that runs the workflow, given up with the caller.
+func record(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: StartDeadline,
+		StartToCloseTimeout:    2 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 50 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second},
+		Summary:                summary,
+	})
+}
+
+// write is for an idempotent write that must happen, whenever that is.
+func write(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 10 * time.Second,
+		RetryPolicy:         forever,
+		Summary:             summary,
+	})
+}
+
+// courtesy is for what is good to do but not worth waiting for: a chat line that
+// nobody can see while Redis is down.
+func courtesy(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout:    5 * time.Second,
+		ScheduleToCloseTimeout: time.Minute,
+		RetryPolicy:            forever,
+		Summary:                summary,
+	})
+}
+
+// fanout is for one range of followers. A range that keeps failing is given up
+// and reported, so that it does not hold up the others.
+func fanout(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 30 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2,
+			MaximumInterval: time.Minute, MaximumAttempts: 20,
+		},
+		Summary: summary,
+	})
+}
+
+// transcode is for work on the CPU fleet. Heartbeats carry FFmpeg's progress, so
+// a hung encoder and a dead worker are noticed alike. A worker that was killed
+// costs an attempt, hence more of them than an honest failure needs.
+func transcode(ctx workflow.Context, summary string, media time.Duration) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           QueueTranscode,
+		StartToCloseTimeout: 10*time.Minute + 20*media,
+		HeartbeatTimeout:    15 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2,
+			MaximumInterval: time.Minute, MaximumAttempts: 10,
+		},
+		Summary: summary,
+	})
+}
+
+// chargeQuick is the first attempts to charge, while the payer waits; Stripe's
+// own timeout is 5 s a call, inside the client.
+func chargeQuick(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 7 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 300 * time.Millisecond, BackoffCoefficient: 2, MaximumAttempts: 3},
+		Summary:             summary,
+	})
+}
+
+// chargeOnce is one attempt of the slow retries; the workflow spaces them.
+func chargeOnce(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 15 * time.Second,
+		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
+		Summary:             summary,
+	})
+}
+
+// abandoned is for a workflow that goes on by itself when its parent is done.
+func abandoned(ctx workflow.Context, id, queue, summary string, attributes temporal.SearchAttributes) workflow.Context {
+	return workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:            id,
+		TaskQueue:             queue,
+		ParentClosePolicy:     enums.PARENT_CLOSE_POLICY_ABANDON,
+		WorkflowIDReusePolicy: enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		StaticSummary:         summary,
+		TypedSearchAttributes: attributes,
+	})
+}

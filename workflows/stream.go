@@ -1,0 +1,312 @@
+package workflows
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+)
+
+// Names of the handlers of a Stream workflow.
+const (
+	UpdateStartStream       = "start"
+	UpdateEndStream         = "end"
+	UpdateCompleteRecording = "complete_recording"
+	SignalEncoder           = "encoder"
+	QueryStream             = "state"
+)
+
+// StreamInput starts a Stream workflow.
+type StreamInput struct {
+	Stream livestream.NewStream `json:"stream"`
+}
+
+// EncoderSignal says that a stream's encoder went away or came back.
+type EncoderSignal struct {
+	Connected bool `json:"connected"`
+}
+
+// StreamState is what a Stream workflow knows; the query gives it.
+type StreamState struct {
+	Status      livestream.StreamStatus `json:"status"`
+	EndWanted   bool                    `json:"end_wanted"`
+	Reconnects  int                     `json:"reconnects"`
+	LostAt      *time.Time              `json:"lost_at,omitempty"`
+	ArchiveID   *uuid.UUID              `json:"archive_id,omitempty"`
+	SourceKey   string                  `json:"source_key,omitempty"`
+	UploadEnded bool                    `json:"upload_ended"` // no recording is taken any more
+}
+
+var streamSteps *activities.Streams
+
+// Stream is a broadcast from its start to its end and, when it is recorded, on
+// until its recording has arrived.
+func Stream(ctx workflow.Context, in StreamInput) error {
+	s := &stream{in: in.Stream}
+	if err := s.setup(ctx); err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+type stream struct {
+	StreamState
+	in livestream.NewStream
+
+	decided  bool  // whether the start was
+	startErr error // why it was refused
+	encoder  workflow.ReceiveChannel
+}
+
+func (s *stream) setup(ctx workflow.Context) error {
+	s.Status = livestream.StreamStarting
+	s.encoder = workflow.GetSignalChannel(ctx, SignalEncoder)
+	if err := workflow.SetQueryHandler(ctx, QueryStream, func() (StreamState, error) { return s.StreamState, nil }); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandler(ctx, UpdateStartStream, s.awaitStart); err != nil {
+		return err
+	}
+	if err := workflow.SetUpdateHandler(ctx, UpdateEndStream, s.end); err != nil {
+		return err
+	}
+	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateCompleteRecording, s.completeRecording,
+		workflow.UpdateHandlerOptions{Validator: s.validateRecording})
+}
+
+func (s *stream) run(ctx workflow.Context) error {
+	if !s.start(ctx) {
+		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	}
+	child := s.child(ctx, NotifyID(s.in.ID), QueueNotify, "tell followers that «"+s.in.Title+"» is live")
+	notify := workflow.ExecuteChildWorkflow(child, NotifyFollowers, NotifyInput{Stream: livestream.GoLive{
+		StreamID: s.in.ID, CreatorID: s.in.UserID, Title: s.in.Title, Before: workflow.Now(ctx),
+	}})
+	if err := notify.GetChildWorkflowExecution().Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return fmt.Errorf("start the fan-out: %w", err)
+	}
+	if err := s.broadcast(ctx); err != nil && !temporal.IsCanceledError(err) {
+		return err
+	}
+	if ctx.Err() != nil {
+		// An operator who cancels the workflow ends the stream; its end is
+		// written all the same.
+		ctx, _ = workflow.NewDisconnectedContext(ctx)
+	}
+	if err := s.finish(ctx); err != nil {
+		return err
+	}
+	if err := s.collectRecording(ctx); err != nil {
+		return err
+	}
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
+// start writes the row, and says whether there is a stream now.
+func (s *stream) start(ctx workflow.Context) bool {
+	defer func() { s.decided = true }()
+	if workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime) > StartDeadline {
+		s.startErr = temporal.NewNonRetryableApplicationError("the start came too late", string(livestream.CodeUnavailable), nil)
+		s.describe(ctx, "not started: no worker was there in time")
+		return false
+	}
+	err := workflow.ExecuteLocalActivity(record(ctx, "write the stream"), streamSteps.Create, s.in).Get(ctx, nil)
+	if err != nil {
+		s.startErr = err
+		s.describe(ctx, "not started: "+err.Error())
+		return false
+	}
+	s.status(ctx, livestream.StreamLive)
+	return true
+}
+
+// broadcast lasts until the stream is to end: because somebody said so, or
+// because its encoder went away and did not come back.
+func (s *stream) broadcast(ctx workflow.Context) error {
+	for !s.EndWanted {
+		if s.Status == livestream.StreamLive {
+			if err := workflow.Await(ctx, func() bool { return s.EndWanted || s.encoder.Len() > 0 }); err != nil {
+				return err
+			}
+		} else {
+			deadline := s.LostAt.Add(reconnectWindow)
+			back, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+				Timeout:      deadline.Sub(workflow.Now(ctx)),
+				TimerOptions: workflow.TimerOptions{Summary: "the encoder may come back until then"},
+			}, func() bool { return s.EndWanted || s.encoder.Len() > 0 })
+			if err != nil {
+				return err
+			}
+			if !back {
+				return nil
+			}
+		}
+		if err := s.followEncoder(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *stream) followEncoder(ctx workflow.Context) error {
+	var signal EncoderSignal
+	for s.encoder.ReceiveAsync(&signal) {
+		now := workflow.Now(ctx)
+		switch {
+		case !signal.Connected && s.Status == livestream.StreamLive:
+			s.LostAt = &now
+			deadline := now.Add(reconnectWindow)
+			s.Reconnects++
+			if err := s.move(ctx, livestream.StreamReconnecting, &deadline); err != nil {
+				return err
+			}
+		case signal.Connected && s.Status == livestream.StreamReconnecting:
+			s.LostAt = nil
+			if err := s.move(ctx, livestream.StreamLive, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// finish ends the stream: ending, then ended with its viewers counted.
+func (s *stream) finish(ctx workflow.Context) error {
+	if err := s.move(ctx, livestream.StreamEnding, nil); err != nil {
+		return err
+	}
+	if err := workflow.ExecuteActivity(write(ctx, "end the stream"), streamSteps.Finish, s.in.ID, workflow.Now(ctx)).Get(ctx, nil); err != nil {
+		return fmt.Errorf("end the stream: %w", err)
+	}
+	s.status(ctx, livestream.StreamEnded)
+	if err := s.announce(ctx).Get(ctx, nil); err != nil {
+		workflow.GetLogger(ctx).Warn("the chat was not told of the end", "error", err)
+	}
+	return nil
+}
+
+// collectRecording waits for the recording and hands it to its archive; when
+// none came in time, what was uploaded of one is forgotten.
+func (s *stream) collectRecording(ctx workflow.Context) error {
+	if !s.in.Record {
+		s.UploadEnded = true
+		return nil
+	}
+	if s.ArchiveID == nil {
+		s.describe(ctx, "ended, waiting for its recording")
+	}
+	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      livestream.RecordingWindow,
+		TimerOptions: workflow.TimerOptions{Summary: "a recording is taken until then"},
+	}, func() bool { return s.ArchiveID != nil && workflow.AllHandlersFinished(ctx) })
+	if err != nil {
+		return err
+	}
+	s.UploadEnded = true
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return err
+	}
+	if err := workflow.ExecuteActivity(write(ctx, "forget unfinished uploads"), streamSteps.AbortUploads, s.in.ID).Get(ctx, nil); err != nil {
+		return fmt.Errorf("forget unfinished uploads: %w", err)
+	}
+	if s.ArchiveID == nil {
+		s.describe(ctx, "ended without a recording")
+		return nil
+	}
+	child := s.child(ctx, ArchiveID(*s.ArchiveID), QueueArchive, "archive of «"+s.in.Title+"»")
+	archive := workflow.ExecuteChildWorkflow(child, Archive, ArchiveInput{
+		ArchiveID: *s.ArchiveID, StreamID: s.in.ID, UserID: s.in.UserID, SourceKey: s.SourceKey,
+	})
+	if err := archive.GetChildWorkflowExecution().Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return fmt.Errorf("start the archive: %w", err)
+	}
+	s.describe(ctx, "ended, its archive is "+ArchiveID(*s.ArchiveID))
+	return nil
+}
+
+// awaitStart answers the one who started the stream, when its row is committed.
+func (s *stream) awaitStart(ctx workflow.Context) error {
+	if err := workflow.Await(ctx, func() bool { return s.decided }); err != nil {
+		return err
+	}
+	return s.startErr
+}
+
+// end asks for the end and answers when it can be seen. Asking again is no error.
+func (s *stream) end(ctx workflow.Context) error {
+	s.EndWanted = true
+	return workflow.Await(ctx, func() bool {
+		return s.startErr != nil || s.Status == livestream.StreamEnding || s.Status == livestream.StreamEnded
+	})
+}
+
+func (s *stream) validateRecording(RecordingInput) error {
+	switch {
+	case !s.in.Record:
+		return temporal.NewNonRetryableApplicationError("this stream is not recorded", string(livestream.CodeRecordingDisabled), nil)
+	case s.UploadEnded:
+		return temporal.NewNonRetryableApplicationError("the time to upload a recording is over", string(livestream.CodeRecordingClosed), nil)
+	}
+	return nil
+}
+
+// RecordingInput names a recording that is in object storage, whole.
+type RecordingInput struct {
+	UploadID  uuid.UUID `json:"upload_id"`
+	SourceKey string    `json:"source_key"`
+}
+
+// completeRecording takes a recording and gives the id of the archive that it
+// will become.
+func (s *stream) completeRecording(ctx workflow.Context, in RecordingInput) (uuid.UUID, error) {
+	var archive livestream.Archive
+	err := workflow.ExecuteActivity(write(ctx, "take the recording"), streamSteps.CompleteRecording, in.UploadID).Get(ctx, &archive)
+	if err != nil {
+		return uuid.Nil, err
+	}
+	if s.ArchiveID == nil {
+		s.ArchiveID, s.SourceKey = &archive.ID, in.SourceKey
+	}
+	return archive.ID, nil
+}
+
+// move writes a new state, then takes it on and tells the chat.
+func (s *stream) move(ctx workflow.Context, to livestream.StreamStatus, reconnectDeadline *time.Time) error {
+	change := activities.StreamStatusChange{StreamID: s.in.ID, Status: to, At: workflow.Now(ctx), ReconnectDeadline: reconnectDeadline}
+	if err := workflow.ExecuteActivity(write(ctx, "stream is "+string(to)), streamSteps.SetStatus, change).Get(ctx, nil); err != nil {
+		return fmt.Errorf("stream is %s: %w", to, err)
+	}
+	s.status(ctx, to)
+	s.announce(ctx)
+	return nil
+}
+
+// announce tells the chat. The stream's life does not hang on it.
+func (s *stream) announce(ctx workflow.Context) workflow.Future {
+	nonce := fmt.Sprintf("status:%s:%d", s.Status, s.Reconnects)
+	return workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, s.Status, nonce)
+}
+
+// child is for a workflow that belongs to the stream and outlives this one.
+func (s *stream) child(ctx workflow.Context, id, queue, summary string) workflow.Context {
+	return abandoned(ctx, id, queue, summary, temporal.NewSearchAttributes(
+		AttrStreamID.ValueSet(s.in.ID.String()), AttrUserID.ValueSet(s.in.UserID.String())))
+}
+
+// status shows the state to operators.
+func (s *stream) status(ctx workflow.Context, to livestream.StreamStatus) {
+	s.Status = to
+	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrStreamStatus.ValueSet(string(to))); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes", "error", err)
+	}
+	s.describe(ctx, string(to))
+}
+
+func (s *stream) describe(ctx workflow.Context, what string) {
+	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s**\n\n%s", s.in.Title, what))
+}

@@ -1,0 +1,286 @@
+package workflows
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+)
+
+// Names of the handlers of a Payment workflow; SignalRetry works here too.
+const (
+	UpdateSubmitPayment = "submit"
+	SignalStripeEvent   = "stripe_event"
+	QueryPayment        = "state"
+)
+
+// PaymentInput starts a Payment workflow.
+type PaymentInput struct {
+	Transaction livestream.NewTransaction `json:"transaction"`
+}
+
+// StripeEventSignal says that Stripe told something of the payment. What it is
+// now is asked of Stripe, so that the order of events does not matter.
+type StripeEventSignal struct {
+	EventID string `json:"event_id"`
+	Type    string `json:"type"`
+}
+
+// PaymentState is what a Payment workflow knows.
+type PaymentState struct {
+	Status     livestream.TransactionStatus `json:"status"`
+	Intent     *activities.IntentState      `json:"intent,omitempty"`
+	Attempts   int                          `json:"attempts"`   // slow ones
+	Generation int                          `json:"generation"` // raised by an operator's retry alone
+	LastError  string                       `json:"last_error,omitempty"`
+	NextTry    *time.Time                   `json:"next_try,omitempty"`
+}
+
+var paymentSteps *activities.Transactions
+
+// Payment is a tip from the first try to its booking: charge, wait for Stripe's
+// word, settle.
+func Payment(ctx workflow.Context, in PaymentInput) error {
+	p := &payment{in: in.Transaction}
+	if err := p.setup(ctx); err != nil {
+		return err
+	}
+	return p.run(ctx)
+}
+
+type payment struct {
+	PaymentState
+	in livestream.NewTransaction
+
+	written   bool  // the row is committed
+	rejected  error // why there is no row
+	confirmed bool  // Stripe was asked after its answer to the charge
+	events    workflow.ReceiveChannel
+}
+
+func (p *payment) setup(ctx workflow.Context) error {
+	p.Status = livestream.TransactionQueued
+	p.events = workflow.GetSignalChannel(ctx, SignalStripeEvent)
+	if err := workflow.SetQueryHandler(ctx, QueryPayment, func() (PaymentState, error) { return p.PaymentState, nil }); err != nil {
+		return err
+	}
+	return workflow.SetUpdateHandler(ctx, UpdateSubmitPayment, p.submitted)
+}
+
+func (p *payment) run(ctx workflow.Context) error {
+	if p.create(ctx) {
+		if err := p.pay(ctx); err != nil {
+			return err
+		}
+	}
+	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+}
+
+func (p *payment) create(ctx workflow.Context) bool {
+	p.status(ctx, livestream.TransactionQueued)
+	err := workflow.ExecuteLocalActivity(record(ctx, "write the payment"), paymentSteps.Create, p.in).Get(ctx, nil)
+	if err != nil {
+		p.rejected = err
+		p.LastError = err.Error()
+		p.status(ctx, livestream.TransactionFailed)
+		return false
+	}
+	p.written = true
+	return true
+}
+
+// submitted answers the payer: when Stripe has answered, or after a while
+// without, in which case the payment is queued and goes on.
+func (p *payment) submitted(ctx workflow.Context) error {
+	if err := workflow.Await(ctx, func() bool { return p.written || p.rejected != nil }); err != nil {
+		return err
+	}
+	if p.rejected != nil {
+		return p.rejected
+	}
+	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      SubmitWindow,
+		TimerOptions: workflow.TimerOptions{Summary: "the payer waits for Stripe until then"},
+	}, func() bool { return p.Intent != nil || p.Status.Final() || p.Attempts > 0 })
+	return err
+}
+
+func (p *payment) pay(ctx workflow.Context) error {
+	if err := p.charge(ctx); err != nil {
+		return p.refused(ctx, err)
+	}
+	if err := p.awaitOutcome(ctx); err != nil {
+		return err
+	}
+	switch {
+	case p.Intent.Status == livestream.IntentSucceeded:
+		return p.settle(ctx)
+	case p.Intent.Status == livestream.IntentCanceled:
+		return p.end(ctx, livestream.TransactionCanceled, livestream.Failure{Code: "expired", Message: "The payment was not confirmed in time."})
+	default:
+		return p.end(ctx, livestream.TransactionFailed, *p.Intent.Failure)
+	}
+}
+
+// charge gets a PaymentIntent from Stripe: a few times quickly, then slowly and
+// for as long as it takes. Only a refusal that asking again would repeat is an
+// error.
+func (p *payment) charge(ctx workflow.Context) error {
+	var intent activities.IntentState
+	err := workflow.ExecuteActivity(chargeQuick(ctx, "charge"), paymentSteps.Charge, p.in, p.key()).Get(ctx, &intent)
+	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
+		if final(err) {
+			return err
+		}
+		p.Attempts++
+		if err := p.pause(ctx, wait, err); err != nil {
+			return err
+		}
+		attempt := chargeOnce(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
+		err = workflow.ExecuteActivity(attempt, paymentSteps.Reconcile, p.in, p.key()).Get(ctx, &intent)
+	}
+	p.Intent, p.LastError, p.NextTry = &intent, "", nil
+	p.status(ctx, livestream.TransactionProcessing)
+	return nil
+}
+
+// key makes Stripe charge once for this payment. It depends on nothing that a
+// reset or a retry changes; an operator's retry alone raises the generation,
+// because Stripe would answer the same key with the same error for a day.
+func (p *payment) key() string { return fmt.Sprintf("%s/charge/%d", p.in.WorkflowID, p.Generation) }
+
+// pause waits for the next slow attempt, or for an operator who wants it now.
+func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) error {
+	next := workflow.Now(ctx).Add(wait)
+	p.LastError, p.NextTry = cause.Error(), &next
+	p.describe(ctx)
+	retry := workflow.GetSignalChannel(ctx, SignalRetry)
+	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      wait,
+		TimerOptions: workflow.TimerOptions{Summary: "next attempt to charge"},
+	}, func() bool { return retry.Len() > 0 })
+	if received(ctx, SignalRetry) {
+		p.Generation++
+	}
+	return err
+}
+
+// awaitOutcome follows the PaymentIntent until it is decided. Stripe's events say
+// when to look; a timer looks now and then, should they never come.
+func (p *payment) awaitOutcome(ctx workflow.Context) error {
+	deadline := workflow.Now(ctx).Add(actionWindow)
+	poll := pollFirst
+	for !p.decided() {
+		if !workflow.Now(ctx).Before(deadline) {
+			return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, p.key()+"/cancel")
+		}
+		told, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+			Timeout:      min(poll, deadline.Sub(workflow.Now(ctx))),
+			TimerOptions: workflow.TimerOptions{Summary: "look at Stripe, should its event be lost"},
+		}, func() bool { return p.events.Len() > 0 })
+		if err != nil {
+			return err
+		}
+		if told {
+			received(ctx, SignalStripeEvent)
+		} else {
+			poll = min(2*poll, pollMax)
+		}
+		if err := p.look(ctx, "look at the payment", paymentSteps.Look, p.in.ID, p.Intent.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decided says whether Stripe will not change its mind. Money is booked on
+// Stripe's own word, an event or what it says when it is asked again, never on
+// the answer to the charge alone. A payer who confirms by themself may try
+// another card after a decline.
+func (p *payment) decided() bool {
+	switch p.Intent.Status {
+	case livestream.IntentSucceeded:
+		return p.confirmed
+	case livestream.IntentCanceled:
+		return true
+	case livestream.IntentRequiresPaymentMethod:
+		return p.Intent.Failure != nil && p.in.PaymentMethod != ""
+	}
+	return false
+}
+
+func (p *payment) look(ctx workflow.Context, summary string, step any, args ...any) error {
+	var intent activities.IntentState
+	if err := workflow.ExecuteActivity(write(ctx, summary), step, args...).Get(ctx, &intent); err != nil {
+		return fmt.Errorf("%s: %w", summary, err)
+	}
+	p.Intent, p.confirmed = &intent, true
+	p.describe(ctx)
+	return nil
+}
+
+func (p *payment) settle(ctx workflow.Context) error {
+	if err := workflow.ExecuteActivity(write(ctx, "book the tip"), paymentSteps.Settle, p.in.ID).Get(ctx, nil); err != nil {
+		return fmt.Errorf("book the tip: %w", err)
+	}
+	p.status(ctx, livestream.TransactionSucceeded)
+	if p.in.StreamID == nil {
+		return nil
+	}
+	if err := workflow.ExecuteActivity(write(ctx, "show the tip in the chat"), paymentSteps.Announce, p.in).Get(ctx, nil); err != nil {
+		return fmt.Errorf("show the tip in the chat: %w", err)
+	}
+	return nil
+}
+
+func (p *payment) refused(ctx workflow.Context, cause error) error {
+	if !final(cause) {
+		return cause
+	}
+	var app *temporal.ApplicationError
+	errors.As(cause, &app)
+	return p.end(ctx, livestream.TransactionFailed, livestream.Failure{Code: app.Type(), Message: app.Message()})
+}
+
+func (p *payment) end(ctx workflow.Context, status livestream.TransactionStatus, failure livestream.Failure) error {
+	p.LastError = failure.Code + ": " + failure.Message
+	end := activities.TransactionFailure{ID: p.in.ID, Status: status, Failure: failure}
+	if err := workflow.ExecuteActivity(write(ctx, "write the payment's end"), paymentSteps.Fail, end).Get(ctx, nil); err != nil {
+		return fmt.Errorf("write the payment's end: %w", err)
+	}
+	p.status(ctx, status)
+	return nil
+}
+
+func (p *payment) status(ctx workflow.Context, to livestream.TransactionStatus) {
+	p.Status = to
+	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrPaymentStatus.ValueSet(string(to))); err != nil {
+		workflow.GetLogger(ctx).Error("search attributes", "error", err)
+	}
+	p.describe(ctx)
+}
+
+func (p *payment) describe(ctx workflow.Context) {
+	details := fmt.Sprintf("**%s**: %d %s (minor units)", p.Status, p.in.Amount, p.in.Currency)
+	if p.Intent != nil {
+		details += fmt.Sprintf("\n\n`%s` is %s", p.Intent.ID, p.Intent.Status)
+	}
+	if p.LastError != "" {
+		details += "\n\nlast error: " + p.LastError
+	}
+	if p.NextTry != nil {
+		details += fmt.Sprintf("\n\nnext attempt at %s; the signal `%s` makes it now", p.NextTry.UTC().Format(time.RFC3339), SignalRetry)
+	}
+	workflow.SetCurrentDetails(ctx, details)
+}
+
+// final says whether asking again would give the same error.
+func final(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.NonRetryable()
+}
