@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"github.com/livestream-pro/livestream-pro/activities"
+	"github.com/livestream-pro/livestream-pro/internal/config"
+	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
+	"github.com/livestream-pro/livestream-pro/internal/stripe"
+	"github.com/livestream-pro/livestream-pro/internal/telemetry"
+	"github.com/livestream-pro/livestream-pro/storage/postgres"
+	"github.com/livestream-pro/livestream-pro/storage/redis"
+	"github.com/livestream-pro/livestream-pro/storage/s3"
+	"github.com/livestream-pro/livestream-pro/workers"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+type workerCmd struct {
+	Queues  []string `required:"" env:"QUEUES" help:"Task queues to serve, separated by commas: stream, notify, archive, transcode, payment."`
+	Scratch string   `name:"scratch-dir" env:"SCRATCH_DIR" type:"path" help:"Folder for files that are being worked on; the system's own when it is empty."`
+
+	config.Log
+	config.Listen
+	config.Postgres
+	config.Redis
+	config.Temporal
+	config.S3
+	config.Stripe
+}
+
+// Run serves the queues until ctx ends.
+func (c *workerCmd) Run(ctx context.Context) error {
+	for _, queue := range c.Queues {
+		if !workers.Known(queue) {
+			return fmt.Errorf("there is no queue %q; there are %v", queue, workers.Queues)
+		}
+	}
+	log, err := telemetry.NewLogger(c.Level, "worker")
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	db, err := openPostgres(ctx, c.Postgres)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	cache, err := openRedis(ctx, c.Redis)
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	bucket, err := openS3(c.S3)
+	if err != nil {
+		return err
+	}
+	steps, err := c.activities(db, cache, bucket, log)
+	if err != nil {
+		return err
+	}
+	for _, queue := range c.Queues {
+		w, err := workers.New(temporal, queue, steps)
+		if err != nil {
+			return err
+		}
+		if err := w.Start(); err != nil {
+			return fmt.Errorf("start the worker of queue %s: %w", queue, err)
+		}
+		defer w.Stop()
+	}
+	var draining atomic.Bool
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+		if draining.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return serve(ctx, c.Listen.Address, mux, log, func(context.Context) { draining.Store(true) })
+}
+
+func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, log *zap.Logger) (workers.Activities, error) {
+	var (
+		streams       = postgres.NewStreams(db)
+		notifications = postgres.NewNotifications(db)
+		archives      = postgres.NewArchives(db)
+		chat          = redis.NewChat(cache)
+		push          = redis.NewNotifications(cache)
+		now           = func() time.Time { return time.Now().UTC() }
+	)
+	steps := workers.Activities{
+		Streams: &activities.Streams{
+			Store: streams, Recordings: postgres.NewRecordings(db), Uploads: bucket,
+			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
+		},
+		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
+		Archives:      &activities.Archives{Store: archives, Timeline: streams, Notify: notifications, Push: push, Log: log, Now: now},
+	}
+	if slices.Contains(c.Queues, workflows.QueuePayment) {
+		provider, err := stripe.New(stripe.Config{
+			SecretKey: c.Stripe.SecretKey, BaseURL: c.BaseURL, WebhookSecrets: c.WebhookSecrets, Timeout: c.Timeout,
+		})
+		if err != nil {
+			return steps, err
+		}
+		steps.Transactions = &activities.Transactions{
+			Store: postgres.NewTransactions(db), Stripe: provider, Users: postgres.NewUsers(db), Chat: chat, Push: push, Log: log, Now: now,
+		}
+	}
+	if slices.Contains(c.Queues, workflows.QueueTranscode) {
+		tool, err := ffmpeg.New(ffmpeg.Config{})
+		if err != nil {
+			return steps, err
+		}
+		scratch, err := c.scratch()
+		if err != nil {
+			return steps, err
+		}
+		steps.Media = &activities.Media{
+			Tool: tool, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: log,
+		}
+	}
+	return steps, nil
+}
+
+// scratch makes the folder for work in progress, and sweeps what a process that
+// was killed left there: no step outlives its process.
+func (c *workerCmd) scratch() (string, error) {
+	dir := c.Scratch
+	if dir == "" {
+		made, err := os.MkdirTemp("", "livestream-")
+		if err != nil {
+			return "", fmt.Errorf("make a scratch folder: %w", err)
+		}
+		return made, nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return "", fmt.Errorf("sweep the scratch folder: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the scratch folder: %w", err)
+	}
+	return dir, nil
+}

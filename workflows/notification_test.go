@@ -1,0 +1,141 @@
+package workflows_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+// audience is followers in ranges of its own making.
+type audience struct {
+	recorder
+	mu       sync.Mutex
+	ranges   []livestream.FollowerRange
+	broken   uuid.UUID // the range that ends here always fails
+	notified []uuid.UUID
+	saved    []livestream.NotifyProgress
+}
+
+func newAudience(t *testing.T, ranges int) *audience {
+	a := &audience{}
+	after := uuid.Nil
+	for range ranges {
+		upto := newID(t)
+		a.ranges = append(a.ranges, livestream.FollowerRange{After: after, Upto: upto, Count: 1000})
+		after = upto
+	}
+	return a
+}
+
+func (a *audience) CountAudience(context.Context, livestream.GoLive) (int64, error) {
+	return int64(1000 * len(a.ranges)), nil
+}
+
+func (a *audience) PlanRanges(_ context.Context, _ livestream.GoLive, after uuid.UUID, _, limit int) ([]livestream.FollowerRange, error) {
+	var next []livestream.FollowerRange
+	for _, r := range a.ranges {
+		if bytes.Compare(r.Upto[:], after[:]) > 0 && len(next) < limit {
+			next = append(next, r)
+		}
+	}
+	return next, nil
+}
+
+func (a *audience) NotifyRange(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (int64, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if r.Upto == a.broken {
+		return 0, errors.New("this range is broken")
+	}
+	a.notified = append(a.notified, r.Upto)
+	return r.Count, nil
+}
+
+func (a *audience) SaveProgress(_ context.Context, _ uuid.UUID, p livestream.NotifyProgress) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.saved = append(a.saved, p)
+	return nil
+}
+
+func (a *audience) Publish(context.Context, livestream.NotificationPush) error { return nil }
+
+func notifyEnvironment(t *testing.T, a *audience) *testsuite.TestWorkflowEnvironment {
+	env := newEnvironment(t)
+	env.RegisterActivity(&activities.Notifications{Store: a, Timeline: a, Push: a, Now: time.Now})
+	return env
+}
+
+func TestNotifyTellsEveryRangeOnce(t *testing.T) {
+	a := newAudience(t, 120) // more than are planned at a time
+	env := notifyEnvironment(t, a)
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	slices.SortFunc(a.notified, func(x, y uuid.UUID) int { return bytes.Compare(x[:], y[:]) })
+	require.Len(t, slices.Compact(slices.Clone(a.notified)), 120)
+	require.Len(t, a.notified, 120)
+	last := a.saved[len(a.saved)-1]
+	require.Equal(t, livestream.NotifyCompleted, last.Status)
+	require.EqualValues(t, 120_000, last.Notified)
+	require.Equal(t, []livestream.StreamEventType{livestream.EventNotifyStarted, livestream.EventNotifyFinished}, a.events)
+}
+
+func TestNotifyGivesUpABrokenRangeAndTellsTheRest(t *testing.T) {
+	a := newAudience(t, 10)
+	a.broken = a.ranges[3].Upto
+	env := notifyEnvironment(t, a)
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	last := a.saved[len(a.saved)-1]
+	require.EqualValues(t, 9000, last.Notified)
+	require.EqualValues(t, 1000, last.Failed)
+}
+
+func TestNotifyPausesAndGoesOn(t *testing.T) {
+	a := newAudience(t, 8)
+	env := notifyEnvironment(t, a)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalPause, nil) }, 0)
+	env.RegisterDelayedCallback(func() {
+		require.Empty(t, a.notified, "nobody is told during the pause")
+		var p livestream.NotifyProgress
+		value, err := env.QueryWorkflow(workflows.QueryProgress)
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&p))
+		require.Equal(t, livestream.NotifyPaused, p.Status)
+		env.SignalWorkflow(workflows.SignalResume, nil)
+	}, time.Hour)
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Len(t, a.notified, 8)
+}
+
+func TestNotifyCanceledStopsAndSaysSo(t *testing.T) {
+	a := newAudience(t, 8)
+	env := notifyEnvironment(t, a)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalPause, nil) }, 0)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalCancel, nil) }, time.Minute)
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Empty(t, a.notified)
+	require.Equal(t, livestream.NotifyCanceled, a.saved[len(a.saved)-1].Status)
+}

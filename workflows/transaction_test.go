@@ -1,0 +1,181 @@
+package workflows_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/testsuite"
+	"go.uber.org/zap/zaptest"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+// till is a payment provider and the books, as one test needs them.
+type till struct {
+	charge  func(attempt int, key string) (livestream.PaymentIntent, error)
+	now     livestream.PaymentIntent // what Stripe says when it is asked
+	found   *livestream.PaymentIntent
+	keys    []string
+	settled int
+	failed  []livestream.Failure
+	ended   livestream.TransactionStatus
+}
+
+func (s *till) Charge(_ context.Context, c livestream.Charge) (livestream.PaymentIntent, error) {
+	s.keys = append(s.keys, c.Key)
+	return s.charge(len(s.keys), c.Key)
+}
+func (s *till) PaymentIntent(context.Context, string) (livestream.PaymentIntent, error) {
+	return s.now, nil
+}
+func (s *till) FindCharge(context.Context, uuid.UUID) (*livestream.PaymentIntent, error) {
+	return s.found, nil
+}
+func (s *till) Cancel(context.Context, string, string) (livestream.PaymentIntent, error) {
+	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, nil
+}
+func (s *till) Create(_ context.Context, t livestream.NewTransaction) (livestream.Transaction, error) {
+	return livestream.Transaction{ID: t.ID}, nil
+}
+func (s *till) SetIntent(context.Context, uuid.UUID, livestream.PaymentIntent, livestream.TransactionStatus) error {
+	return nil
+}
+func (s *till) Settle(context.Context, uuid.UUID, time.Time) (livestream.Transaction, error) {
+	s.settled++
+	return livestream.Transaction{}, nil
+}
+func (s *till) Fail(_ context.Context, _ uuid.UUID, status livestream.TransactionStatus, f livestream.Failure, _ time.Time) (livestream.Transaction, error) {
+	s.ended = status
+	s.failed = append(s.failed, f)
+	return livestream.Transaction{}, nil
+}
+
+func paymentEnvironment(t *testing.T, s *till) *testsuite.TestWorkflowEnvironment {
+	env := newEnvironment(t)
+	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Log: zaptest.NewLogger(t), Now: time.Now})
+	return env
+}
+
+func tip(t *testing.T, method string) workflows.PaymentInput {
+	return workflows.PaymentInput{Transaction: livestream.NewTransaction{
+		ID: newID(t), WorkflowID: "payment/x/y", Kind: livestream.KindTip, Amount: 500, Currency: "usd", PaymentMethod: method,
+	}}
+}
+
+func TestPaymentSettlesWhenStripeSaysSo(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) { return succeeded, nil }}
+	env := paymentEnvironment(t, s)
+	var submit updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
+	env.RegisterDelayedCallback(func() {
+		require.Zero(t, s.settled, "the answer to the charge alone books nothing")
+		env.SignalWorkflow(workflows.SignalStripeEvent, workflows.StripeEventSignal{EventID: "evt_1"})
+	}, time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.True(t, submit.done)
+	require.NoError(t, submit.err)
+	require.Equal(t, 1, s.settled)
+}
+
+func TestPaymentSettlesWithoutTheWebhook(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) { return succeeded, nil }}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+}
+
+func TestPaymentThatIsDeclinedFailsWithTheReason(t *testing.T) {
+	declined := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod,
+		Failure: &livestream.Failure{Code: "insufficient_funds", Message: "Your card has insufficient funds."}}
+	s := &till{charge: func(int, string) (livestream.PaymentIntent, error) { return declined, nil }}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_chargeDeclinedInsufficientFunds"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionFailed, s.ended)
+	require.Equal(t, "insufficient_funds", s.failed[0].Code)
+	require.Len(t, s.keys, 1, "a decline is not tried again")
+}
+
+func TestPaymentIsQueuedWhileStripeIsDownAndKeepsItsKey(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(attempt int, _ string) (livestream.PaymentIntent, error) {
+		if attempt <= 8 {
+			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
+		}
+		return succeeded, nil
+	}}
+	env := paymentEnvironment(t, s)
+	var submit updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.NoError(t, submit.err)
+	require.Equal(t, 1, s.settled)
+	for _, key := range s.keys {
+		require.Equal(t, s.keys[0], key, "one key, so that Stripe charges once")
+	}
+	require.Len(t, s.keys, 9)
+}
+
+func TestPaymentWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, found: &succeeded, charge: func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
+	}}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Len(t, s.keys, 3, "the quick attempts alone; then it was looked up")
+}
+
+func TestPaymentThatNobodyConfirmsIsCanceledAfterADay(t *testing.T) {
+	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
+	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	env := paymentEnvironment(t, s)
+	begin := env.Now()
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, ""))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+	require.InDelta(t, 24*time.Hour, env.Now().Sub(begin), float64(time.Minute))
+}
+
+func TestPaymentRetryByAnOperatorTakesANewKey(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(_ int, key string) (livestream.PaymentIntent, error) {
+		if key == "payment/x/y/charge/0" {
+			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
+		}
+		return succeeded, nil
+	}}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, 5*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
+}
