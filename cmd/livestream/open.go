@@ -46,5 +46,5 @@ func openRedis(ctx context.Context, c config.Redis) (*redis.Client, error) {
 }
 
 func openS3(c config.S3) (*s3.Bucket, error) {
-	return s3.Open(s3.Config{Endpoint: c.Endpoint, Region: c.Region, Bucket: c.Bucket, AccessKey: c.AccessKey, SecretKey: c.SecretKey})
+	return s3.Open(s3.Config{Endpoint: c.Endpoint, PublicEndpoint: c.Public, Region: c.Region, Bucket: c.Bucket, AccessKey: c.AccessKey, SecretKey: c.SecretKey})
 }

@@ -42,6 +42,7 @@ type Temporal struct {
 // S3 is where recordings and archives live.
 type S3 struct {
 	Endpoint  string `name:"s3-endpoint" env:"S3_ENDPOINT" help:"Address of an S3-compatible store; AWS when it is empty."`
+	Public    string `name:"s3-public-endpoint" env:"S3_PUBLIC_ENDPOINT" help:"Address by which clients reach the store, when it is another one."`
 	Region    string `name:"s3-region" env:"S3_REGION" default:"us-east-1" help:"Region of the bucket."`
 	Bucket    string `name:"s3-bucket" env:"S3_BUCKET" required:"" help:"Bucket for recordings and archives."`
 	AccessKey string `name:"aws-access-key-id" env:"AWS_ACCESS_KEY_ID" required:"" help:"Access key."`

@@ -21,6 +21,9 @@ import (
 type Config struct {
 	// Endpoint is the address of an S3-compatible store; empty is AWS.
 	Endpoint string
+	// PublicEndpoint is the address by which clients reach the same store, for
+	// presigned addresses; empty is Endpoint.
+	PublicEndpoint string
 	// Region; empty is us-east-1.
 	Region string
 	Bucket string
@@ -55,7 +58,10 @@ func Open(config Config) (*Bucket, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
 	transport.ResponseHeaderTimeout = 30 * time.Second
-	client := s3.New(s3.Options{
+	if config.PublicEndpoint == "" {
+		config.PublicEndpoint = config.Endpoint
+	}
+	options := s3.Options{
 		Region:       config.Region,
 		Credentials:  credentials.NewStaticCredentialsProvider(config.AccessKey, config.SecretKey, ""),
 		UsePathStyle: config.Endpoint != "",
@@ -63,12 +69,20 @@ func Open(config Config) (*Bucket, error) {
 		// Stores other than AWS do not all know the newer checksums.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
-	}, func(o *s3.Options) {
-		if config.Endpoint != "" {
-			o.BaseEndpoint = aws.String(config.Endpoint)
+	}
+	return &Bucket{
+		name: config.Bucket, timeout: config.CallTimeout,
+		client:  s3.New(options, at(config.Endpoint)),
+		presign: s3.NewPresignClient(s3.New(options, at(config.PublicEndpoint))),
+	}, nil
+}
+
+func at(endpoint string) func(*s3.Options) {
+	return func(o *s3.Options) {
+		if endpoint != "" {
+			o.BaseEndpoint = aws.String(endpoint)
 		}
-	})
-	return &Bucket{name: config.Bucket, timeout: config.CallTimeout, client: client, presign: s3.NewPresignClient(client)}, nil
+	}
 }
 
 // Ping asks whether the bucket is there.
