@@ -17,7 +17,7 @@ type ArchiveStore interface {
 	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
 	MarkProcessing(ctx context.Context, id uuid.UUID) error
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
-	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, now time.Time) error
+	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
 }
 
 // Notifier writes a notification of one recipient.
@@ -68,8 +68,8 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 
 // Fail says why there is no archive. One that was deleted meanwhile needs no
 // reason.
-func (a *Archives) Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure) error {
-	err := a.Store.MarkFailed(ctx, id, failure, a.Now())
+func (a *Archives) Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int) error {
+	err := a.Store.MarkFailed(ctx, id, failure, attempt, a.Now())
 	if e := (*livestream.Error)(nil); errors.As(err, &e) && e.Code == livestream.CodeArchiveNotFound {
 		return nil
 	}

@@ -159,7 +159,7 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 // fail keeps the reason where the creator and the operator look for it.
 func (a *archive) fail(ctx workflow.Context, failure livestream.Failure) error {
 	a.Failure = &failure
-	if err := workflow.ExecuteActivity(write(ctx, "say why it failed"), archiveSteps.Fail, a.in.ArchiveID, failure).Get(ctx, nil); err != nil {
+	if err := workflow.ExecuteActivity(write(ctx, "say why it failed"), archiveSteps.Fail, a.in.ArchiveID, failure, a.Attempt).Get(ctx, nil); err != nil {
 		return fmt.Errorf("say why the archive failed: %w", err)
 	}
 	a.status(ctx, livestream.ArchiveFailed)

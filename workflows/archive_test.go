@@ -33,7 +33,7 @@ func (s *shelf) MarkReady(_ context.Context, id uuid.UUID, _ livestream.MediaInf
 	s.ready++
 	return livestream.Archive{ID: id}, nil
 }
-func (s *shelf) MarkFailed(_ context.Context, _ uuid.UUID, f livestream.Failure, _ time.Time) error {
+func (s *shelf) MarkFailed(_ context.Context, _ uuid.UUID, f livestream.Failure, _ int, _ time.Time) error {
 	s.failures = append(s.failures, f)
 	return nil
 }

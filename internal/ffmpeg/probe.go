@@ -233,7 +233,8 @@ func sniff(file string) (looks bool, size int64, err error) {
 	if err != nil {
 		return false, 0, err
 	}
-	head := make([]byte, 12)
+	const packet = 188 // bytes, of MPEG-TS
+	head := make([]byte, packet+1)
 	if _, err := io.ReadFull(f, head); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return false, stat.Size(), nil
 	} else if err != nil {
@@ -241,7 +242,8 @@ func sniff(file string) (looks bool, size int64, err error) {
 	}
 	boxes := []string{"ftyp", "moov", "mdat", "wide", "free", "skip", "moof"}
 	looks = slices.Contains(boxes, string(head[4:8])) ||
-		bytes.HasPrefix(head, []byte("\x1a\x45\xdf\xa3")) || bytes.HasPrefix(head, []byte("FLV")) || head[0] == 'G'
+		bytes.HasPrefix(head, []byte("\x1a\x45\xdf\xa3")) || bytes.HasPrefix(head, []byte("FLV")) ||
+		head[0] == 'G' && head[packet] == 'G'
 	return looks, stat.Size(), nil
 }
 

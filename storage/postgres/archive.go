@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -116,7 +117,7 @@ func (s *Archives) MarkFailed(ctx context.Context, id uuid.UUID, failure livestr
 			return orNotFound(err, errArchiveNotFound)
 		}
 		return appendEvent(ctx, tx, livestream.NewStreamEvent{
-			StreamID: streamID, Key: attemptKey(livestream.EventArchiveFailed, attempt), Type: livestream.EventArchiveFailed,
+			StreamID: streamID, Key: fmt.Sprintf("%s:%d", livestream.EventArchiveFailed, attempt), Type: livestream.EventArchiveFailed,
 			Data: map[string]any{"archive_id": id, "code": failure.Code, "message": failure.Message},
 		}, now)
 	})
