@@ -21,13 +21,6 @@ const (
 	quality  = "23" // x264's CRF: simple pictures stay below their bit rate
 )
 
-// Names of a rendition's files.
-const (
-	initSegment  = "init.mp4"
-	segmentFiles = "seg_%05d.m4s"
-	madePlaylist = "made.m3u8" // ffmpeg's own, which only tells us what it made
-)
-
 // videoBitrate is the most that a rendition's picture takes.
 func videoBitrate(r livestream.Rendition, fps float64) int {
 	bits := max(r.Bitrate-audioBitrate, audioBitrate)
@@ -118,7 +111,7 @@ func (c chunkJob) args(threads string) []string {
 	for i, r := range c.ladder {
 		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
 		args = append(args, c.encoder(r, threads)...)
-		args = append(args, segments(r.Name)...)
+		args = append(args, segments(r.Name, segmentOf(c.chunk.Start))...)
 	}
 	return args
 }
@@ -167,12 +160,6 @@ func (c chunkJob) collect(dir string) (map[string][]livestream.Segment, error) {
 		}
 		all[r.Name] = made
 	}
-	for i, r := range c.ladder {
-		args := &all
-		if i > 0 && len((*args)[r.Name]) != len((*args)[c.ladder[0].Name]) {
-			return nil, fmt.Errorf("transcode: %s and %s differ in segments", r.Name, c.ladder[0].Name)
-		}
-	}
 	return all, nil
 }
 
@@ -194,7 +181,7 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 	filter := fmt.Sprintf("[0:a:0]aresample=%d:async=1:first_pts=0,aformat=channel_layouts=stereo,apad=whole_dur=%s,atrim=end=%s[a]", audioRate, whole, whole)
 	args := append([]string{"-threads", t.threads}, input(src)...)
 	args = append(args, "-filter_complex", filter, "-map", "[a]", "-c:a", "aac", "-b:a", strconv.Itoa(audioBitrate), "-flags:a", "+bitexact")
-	args = append(args, segments(livestream.AudioRendition)...)
+	args = append(args, segments(livestream.AudioRendition, 0)...)
 	err = t.encode(ctx, dir, args, "out_time_us", func(value string) {
 		if us, err := strconv.ParseInt(value, 10, 64); err == nil {
 			progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))

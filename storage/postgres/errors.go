@@ -4,76 +4,137 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/puddle/v2"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// refusals are the constraints whose breach is an answer to a client.
-var refusals = map[string]*livestream.Error{
-	"users_username":                 livestream.Errorf(livestream.CodeUsernameTaken, "this username is taken"),
-	"users_email":                    livestream.Errorf(livestream.CodeEmailTaken, "there is an account with this e-mail address"),
-	"follows_not_self":               livestream.Errorf(livestream.CodeCannotFollowSelf, "you cannot follow yourself"),
-	"streams_one_active":             livestream.Errorf(livestream.CodeAlreadyStreaming, "you have a live stream already; end it first"),
-	"archives_stream_id":             livestream.Errorf(livestream.CodeRecordingExists, "this stream has its recording already"),
-	"transactions_not_self":          livestream.Errorf(livestream.CodeCannotTipSelf, "you cannot tip yourself"),
-	"follows_following_id_fkey":      errUserNotFound,
-	"follows_follower_id_fkey":       errUserNotFound,
-	"streams_user_id_fkey":           errUserNotFound,
-	"notifications_user_id_fkey":     errUserNotFound,
-	"transactions_recipient_id_fkey": errUserNotFound,
-	"transactions_sender_id_fkey":    errUserNotFound,
-	"transactions_stream_id_fkey":    errStreamNotFound,
-}
-
-var (
-	errUserNotFound        = livestream.Errorf(livestream.CodeUserNotFound, "there is no such user")
-	errStreamNotFound      = livestream.Errorf(livestream.CodeStreamNotFound, "there is no such stream")
-	errArchiveNotFound     = livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive")
-	errUploadNotFound      = livestream.Errorf(livestream.CodeUploadNotFound, "there is no such upload")
-	errTransactionNotFound = livestream.Errorf(livestream.CodeTransactionNotFound, "there is no such transaction")
+// SQLSTATE codes, see appendix A of Postgres's manual.
+const (
+	stateSerialization   = "40001"
+	stateDeadlock        = "40P01"
+	stateUntranslatable  = "22P05"
+	stateBadEncoding     = "22021"
+	stateReadOnly        = "25006" // a primary that was demoted
+	stateTooManyConns    = "53300"
+	stateAdminShutdown   = "57P01"
+	stateCrashShutdown   = "57P02"
+	stateCannotConnect   = "57P03"
+	stateIdleSession     = "57P05"
+	classConnectionError = "08"
 )
 
-// edge turns an error of the driver into the domain's, on the way out.
-func edge(what string, err error) error {
+// violation is what a client is told when a constraint refuses a write.
+func violation(constraint string) *livestream.Error {
+	switch constraint {
+	case "users_username_key":
+		return livestream.Errorf(livestream.CodeUsernameTaken, "this username is taken")
+	case "users_email_key":
+		return livestream.Errorf(livestream.CodeEmailTaken, "this email address is registered already")
+	case "follows_not_self":
+		return livestream.Errorf(livestream.CodeCannotFollowSelf, "you cannot follow yourself")
+	case "transactions_not_self":
+		return livestream.Errorf(livestream.CodeCannotTipSelf, "you cannot tip yourself")
+	case "streams_one_active_key":
+		return livestream.Errorf(livestream.CodeAlreadyStreaming, "you have a stream under way already")
+	case "archives_stream_id_key", "archives_pkey":
+		return livestream.Errorf(livestream.CodeRecordingExists, "this stream has a recording already")
+	case "follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "notifications_user_id_fkey",
+		"notification_settings_user_id_fkey", "transactions_sender_id_fkey", "transactions_recipient_id_fkey", "idempotency_keys_user_id_fkey":
+		return userNotFound()
+	case "uploads_stream_id_fkey", "transactions_stream_id_fkey", "notification_progress_stream_id_fkey":
+		return streamNotFound()
+	}
+	return nil
+}
+
+func userNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeUserNotFound, "there is no such user")
+}
+
+func streamNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeStreamNotFound, "there is no such stream")
+}
+
+func uploadNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeUploadNotFound, "there is no such upload")
+}
+
+func archiveNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive")
+}
+
+func transactionNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeTransactionNotFound, "there is no such transaction")
+}
+
+// fail is this package's edge: every error leaves through it, once.
+func fail(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if e := (*livestream.Error)(nil); errors.As(err, &e) {
-		return err
+		return e
 	}
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		if refusal, ok := refusals[pg.ConstraintName]; ok {
-			return refusal
+	// The caller gave up: that is no fault of the database.
+	if cause := ctx.Err(); cause != nil {
+		if errors.Is(err, cause) {
+			return fmt.Errorf("%s: %w", what, err)
 		}
-		// Shutting down, starting up, out of connections, read-only after a failover.
-		switch pg.Code {
-		case "57P01", "57P02", "57P03", "53300", "25006":
-			return livestream.Unavailable("the database", fmt.Errorf("%s: %w", what, err))
+		return fmt.Errorf("%s: %w: %w", what, cause, err)
+	}
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		if e := violation(pg.ConstraintName); e != nil {
+			e.Err = fmt.Errorf("%s: %w", what, err)
+			return e
 		}
-		return fmt.Errorf("%s: %w", what, err)
+		if pg.Code == stateBadEncoding || pg.Code == stateUntranslatable {
+			return &livestream.Error{Code: livestream.CodeInvalidRequest, Message: "the text has characters that cannot be stored", Err: fmt.Errorf("%s: %w", what, err)}
+		}
 	}
-	var (
-		connect *pgconn.ConnectError
-		network net.Error
-	)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	if errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) {
+	if disconnected(err) {
 		return livestream.Unavailable("the database", fmt.Errorf("%s: %w", what, err))
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
 
-// orNotFound says which thing is missing when there is no row.
-func orNotFound(err error, missing *livestream.Error) error {
+// failOr is fail, but for a query without a row, which means missing.
+func failOr(ctx context.Context, what string, err error, missing *livestream.Error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return missing
 	}
-	return err
+	return fail(ctx, what, err)
+}
+
+// aborted says whether Postgres rolled a transaction back for another's sake.
+func aborted(err error) bool {
+	pg := (*pgconn.PgError)(nil)
+	return errors.As(err, &pg) && (pg.Code == stateSerialization || pg.Code == stateDeadlock)
+}
+
+// disconnected says whether the server could not be reached, went away, or does
+// not take us at the moment.
+func disconnected(err error) bool {
+	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
+		switch pg.Code {
+		case stateReadOnly, stateTooManyConns, stateAdminShutdown, stateCrashShutdown, stateCannotConnect, stateIdleSession:
+			return true
+		}
+		// PgBouncer reports a server that it cannot reach in this class too.
+		return strings.HasPrefix(pg.Code, classConnectionError)
+	}
+	var (
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, puddle.ErrClosedPool) || errors.Is(err, pgxpool.ErrClosedPool)
 }

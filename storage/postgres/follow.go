@@ -1,8 +1,8 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -10,90 +10,109 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Follows say who follows whom.
+// Follows keeps who follows whom.
 type Follows struct{ db *DB }
 
-// NewFollows are the follows of a database.
-func NewFollows(db *DB) *Follows { return &Follows{db} }
+// NewFollows keeps follows in db.
+func NewFollows(db *DB) *Follows { return &Follows{db: db} }
 
-const createFollow = `-- name: follow.create
-INSERT INTO follows (follower_id, following_id) VALUES ($1, $2) ON CONFLICT (follower_id, following_id) DO NOTHING`
+// Counts change in the statement that changes follows, so that the two cannot
+// differ. The rows are taken in the order of their keys, so that two members who
+// follow each other at once do not wait for one another.
+const (
+	followSQL = `-- name: follows.follow
+WITH created AS (
+	INSERT INTO follows (follower_id, following_id) VALUES ($1, $2)
+	ON CONFLICT (follower_id, following_id) DO NOTHING
+	RETURNING follower_id, following_id
+), counted AS (
+	INSERT INTO follow_counts (user_id, followers, following)
+	SELECT user_id, followers, following FROM (
+		SELECT following_id AS user_id, 1 AS followers, 0 AS following FROM created
+		UNION ALL
+		SELECT follower_id, 0, 1 FROM created
+	) change ORDER BY user_id
+	ON CONFLICT (user_id) DO UPDATE SET
+		followers = follow_counts.followers + EXCLUDED.followers,
+		following = follow_counts.following + EXCLUDED.following
+)
+SELECT count(*) > 0 FROM created`
 
-const deleteFollow = `-- name: follow.delete
-DELETE FROM follows WHERE follower_id = $1 AND following_id = $2`
+	lockCountsSQL = `-- name: follows.lock_counts
+SELECT FROM follow_counts WHERE user_id IN ($1, $2) ORDER BY user_id FOR NO KEY UPDATE`
 
-const countFollow = `-- name: follow.count
-INSERT INTO follow_counts AS c (user_id, followers, following) VALUES ($1, greatest($2, 0), greatest($3, 0))
-ON CONFLICT (user_id) DO UPDATE SET followers = c.followers + $2, following = c.following + $3`
+	unfollowSQL = `-- name: follows.unfollow
+WITH removed AS (
+	DELETE FROM follows WHERE follower_id = $1 AND following_id = $2 RETURNING follower_id, following_id
+)
+UPDATE follow_counts c SET
+	followers = c.followers - CASE WHEN c.user_id = r.following_id THEN 1 ELSE 0 END,
+	following = c.following - CASE WHEN c.user_id = r.follower_id THEN 1 ELSE 0 END
+FROM removed r WHERE c.user_id IN (r.follower_id, r.following_id)`
 
-// Follow makes one user follow another, and says whether that is new.
-//
-// Errors: user_not_found, cannot_follow_self.
-func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
-	created, err := s.change(ctx, createFollow, follower, followee, 1)
-	return created, edge("follow", err)
-}
-
-// Unfollow undoes it; it is no error when there was nothing to undo.
-func (s *Follows) Unfollow(ctx context.Context, follower, followee uuid.UUID) error {
-	_, err := s.change(ctx, deleteFollow, follower, followee, -1)
-	return edge("unfollow", err)
-}
-
-func (s *Follows) change(ctx context.Context, sql string, follower, followee uuid.UUID, by int64) (changed bool, err error) {
-	err = s.db.inTx(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, sql, follower, followee)
-		if err != nil {
-			return err
-		}
-		changed = tag.RowsAffected() > 0
-		if !changed {
-			return nil
-		}
-		// Always in the order of the ids, so that two who follow one another at
-		// once do not wait for each other.
-		first, second := [3]any{follower, int64(0), by}, [3]any{followee, by, int64(0)}
-		if bytes.Compare(follower[:], followee[:]) > 0 {
-			first, second = second, first
-		}
-		for _, args := range [][3]any{first, second} {
-			if _, err := tx.Exec(ctx, countFollow, args[:]...); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return changed, err
-}
-
-const followers = `-- name: follow.followers
-SELECT ` + userColumns + `, f.followed_at FROM follows f JOIN users u ON u.id = f.follower_id LEFT JOIN follow_counts c ON c.user_id = u.id
-WHERE f.following_id = $1 AND ($2::timestamptz IS NULL OR (f.followed_at, f.follower_id) < ($2, $3::uuid))
+	followersSQL = `-- name: follows.followers
+SELECT f.followed_at, ` + userColumns + `
+FROM follows f JOIN users u ON u.id = f.follower_id` + userJoins + `
+WHERE f.following_id = $1 AND (f.followed_at, f.follower_id) < ($2, $3)
 ORDER BY f.followed_at DESC, f.follower_id DESC LIMIT $4`
 
-const following = `-- name: follow.following
-SELECT ` + userColumns + `, f.followed_at FROM follows f JOIN users u ON u.id = f.following_id LEFT JOIN follow_counts c ON c.user_id = u.id
-WHERE f.follower_id = $1 AND ($2::timestamptz IS NULL OR (f.followed_at, f.following_id) < ($2, $3::uuid))
+	followingSQL = `-- name: follows.following
+SELECT f.followed_at, ` + userColumns + `
+FROM follows f JOIN users u ON u.id = f.following_id` + userJoins + `
+WHERE f.follower_id = $1 AND (f.followed_at, f.following_id) < ($2, $3)
 ORDER BY f.followed_at DESC, f.following_id DESC LIMIT $4`
+)
 
-// Followers lists who follows a user, newest first.
-func (s *Follows) Followers(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error) {
-	return s.list(ctx, followers, userID, page)
+type followRow struct {
+	userRow
+	FollowedAt time.Time
 }
 
-// Following lists whom a user follows, newest first.
+func (r followRow) domain() livestream.Follow {
+	return livestream.Follow{User: r.userRow.domain(), FollowedAt: r.FollowedAt}
+}
+
+// Follow makes follower follow followee and says whether they did not before.
+// CodeUserNotFound, CodeCannotFollowSelf.
+func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
+	var created bool
+	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+		created, err = scalar[bool](ctx, tx, followSQL, follower, followee)
+		return err
+	})
+	return created, fail(ctx, "follow", err)
+}
+
+// Unfollow ends a follow; there need not be one.
+func (s *Follows) Unfollow(ctx context.Context, follower, followee uuid.UUID) error {
+	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockCountsSQL, follower, followee); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, unfollowSQL, follower, followee)
+		return err
+	})
+	return fail(ctx, "unfollow", err)
+}
+
+// Followers lists who follows a member, newest first.
+func (s *Follows) Followers(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error) {
+	return s.list(ctx, followersSQL, userID, page)
+}
+
+// Following lists whom a member follows, newest first.
 func (s *Follows) Following(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error) {
-	return s.list(ctx, following, userID, page)
+	return s.list(ctx, followingSQL, userID, page)
 }
 
 func (s *Follows) list(ctx context.Context, sql string, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error) {
-	at, id := afterTime(page)
-	rows, err := all(ctx, s.db.primary, func(row pgx.CollectableRow) (livestream.Follow, error) {
-		var f livestream.Follow
-		err := row.Scan(append(userFields(&f.User), &f.FollowedAt)...)
-		return f, err
-	}, sql, userID, at, id, fetchLimit(page))
-	return listOf(rows, page, func(f livestream.Follow) livestream.Cursor {
-		return livestream.Cursor{Time: f.FollowedAt, ID: f.User.ID}
-	}), edge("list follows", err)
+	limit := limitOf(page)
+	at, id := beforeTime(page)
+	rows, err := many[followRow](ctx, s.db.reader(), sql, userID, at, id, limit+1)
+	if err != nil {
+		return livestream.List[livestream.Follow]{}, fail(ctx, "list follows", err)
+	}
+	return listOf(rows, limit, followRow.domain, func(r followRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.FollowedAt, ID: r.ID}
+	}), nil
 }

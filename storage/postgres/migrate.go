@@ -17,30 +17,47 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrate brings the schema up to date and tells of each step. Several at once
-// are safe: a lock in the database lets one of them work.
-func Migrate(ctx context.Context, url string, log func(string)) error {
+// How long one migrating process waits for another: a try each second.
+const (
+	lockPeriodSeconds = 1
+	lockTries         = 300
+)
+
+// Migrate brings the schema up to date and tells log, which may be nil, of each
+// step. Several processes may do it at once. The URL must be the server's own:
+// the lock that keeps them apart belongs to a session, which PgBouncer in
+// transaction mode does not keep.
+func Migrate(ctx context.Context, url string, log func(string)) (err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return errors.New("migrate: the URL cannot be read; it looks like postgres://user:password@host:5432/database")
-	}
-	var db *sql.DB = stdlib.OpenDB(*config)
-	defer db.Close()
-	folder, err := fs.Sub(migrations, "migrations")
-	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	locker, err := lock.NewPostgresSessionLocker()
+	db := stdlib.OpenDB(*config)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := migrate(ctx, db, log); err != nil {
+		return fail(ctx, "migrate", err)
+	}
+	return nil
+}
+
+func migrate(ctx context.Context, db *sql.DB, log func(string)) error {
+	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return err
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, folder, goose.WithSessionLocker(locker))
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(lockPeriodSeconds, lockTries))
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return err
 	}
-	results, err := provider.Up(ctx)
-	for _, result := range results {
-		log(result.String())
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	if err != nil {
+		return err
 	}
-	return edge("migrate", err)
+	done, err := provider.Up(ctx)
+	if log != nil {
+		for _, step := range done {
+			log(step.String())
+		}
+	}
+	return err
 }

@@ -1,67 +1,72 @@
 package postgres
 
 import (
-	"fmt"
-	"strings"
-	"time"
-
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Lists are read one row beyond the page, which says whether there is a next.
-func fetchLimit(page livestream.Page) int { return page.Limit + 1 }
+// Where lists that go down begin: after every row that there can be.
+var (
+	lastTime = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	lastID   = uuid.Max
+)
 
-// listOf makes a page of the rows that were fetched; place is a row's sort key.
-func listOf[T any](rows []T, page livestream.Page, place func(T) livestream.Cursor) livestream.List[T] {
-	list := livestream.List[T]{Data: rows}
-	if len(rows) > page.Limit {
-		list.Data = rows[:page.Limit]
-		cursor := place(list.Data[page.Limit-1])
-		list.Next = &cursor
+const lastNumber = int64(1<<63 - 1)
+
+func limitOf(page livestream.Page) int {
+	if page.Limit <= 0 {
+		return livestream.DefaultPageLimit
 	}
+	return min(page.Limit, livestream.MaxPageLimit)
+}
+
+// beforeTime is the keyset of a list that is sorted by a time, newest first. A
+// cursor without a time is one of a row whose time is infinity.
+func beforeTime(page livestream.Page) (pgtype.Timestamptz, uuid.UUID) {
+	switch {
+	case page.After == nil:
+		return lastTime, lastID
+	case page.After.Time.IsZero():
+		return lastTime, page.After.ID
+	}
+	return pgtype.Timestamptz{Time: page.After.Time, Valid: true}, page.After.ID
+}
+
+// beforeNumber is the keyset of a list that is sorted by a number, highest first.
+func beforeNumber(page livestream.Page) (int64, uuid.UUID) {
+	if page.After == nil {
+		return lastNumber, lastID
+	}
+	return page.After.Number, page.After.ID
+}
+
+// afterNumber is the keyset of a list that goes up from 1.
+func afterNumber(page livestream.Page) int64 {
+	if page.After == nil {
+		return 0
+	}
+	return page.After.Number
+}
+
+// listOf makes a page of limit rows from one row more: whether that one is there
+// says whether another page follows.
+func listOf[R, T any](rows []R, limit int, domain func(R) T, cursor func(R) livestream.Cursor) livestream.List[T] {
+	var list livestream.List[T]
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next := cursor(rows[limit-1])
+		list.Next = &next
+	}
+	list.Data = all(rows, domain)
 	return list
 }
 
-// afterTime gives a cursor's sort key for lists that run from the newest on; the
-// first page has none.
-func afterTime(page livestream.Page) (*time.Time, *uuid.UUID) {
-	if page.After == nil {
-		return nil, nil
+func all[R, T any](rows []R, domain func(R) T) []T {
+	data := make([]T, len(rows))
+	for i, row := range rows {
+		data[i] = domain(row)
 	}
-	return &page.After.Time, &page.After.ID
-}
-
-// afterNumber is the same for lists that run by a number.
-func afterNumber(page livestream.Page) *int64 {
-	if page.After == nil {
-		return nil
-	}
-	return &page.After.Number
-}
-
-// query puts together the conditions that a list was asked for.
-type query struct {
-	conditions []string
-	args       []any
-}
-
-// where adds a condition; each %s in it becomes the placeholder of an argument.
-func (q *query) where(condition string, args ...any) {
-	places := make([]any, len(args))
-	for i, arg := range args {
-		q.args = append(q.args, arg)
-		places[i] = fmt.Sprintf("$%d", len(q.args))
-	}
-	q.conditions = append(q.conditions, fmt.Sprintf(condition, places...))
-}
-
-func (q *query) sql(from, order string, limit int) string {
-	sql := from
-	if len(q.conditions) > 0 {
-		sql += " WHERE " + strings.Join(q.conditions, " AND ")
-	}
-	q.args = append(q.args, limit)
-	return fmt.Sprintf("%s ORDER BY %s LIMIT $%d", sql, order, len(q.args))
+	return data
 }

@@ -12,97 +12,120 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Sessions are the logins: families of refresh tokens.
+// Sessions keeps logins: families of refresh tokens, by their hashes.
 type Sessions struct{ db *DB }
 
-// NewSessions are the logins of a database.
-func NewSessions(db *DB) *Sessions { return &Sessions{db} }
+// NewSessions keeps logins in db.
+func NewSessions(db *DB) *Sessions { return &Sessions{db: db} }
 
-const createSession = `-- name: session.create
-INSERT INTO refresh_tokens (hash, family_id, user_id, expires_at) VALUES ($1, $2, $3, $4)`
+const (
+	createSessionSQL = `-- name: sessions.create
+WITH s AS (
+	INSERT INTO sessions (id, user_id) VALUES ($2, $3) ON CONFLICT (id) DO NOTHING
+)
+INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $4) ON CONFLICT (hash) DO NOTHING`
 
-// Create opens a family with its first token.
-func (s *Sessions) Create(ctx context.Context, token livestream.RefreshToken) error {
-	_, err := s.db.primary.Exec(ctx, createSession, token.Hash, token.FamilyID, token.UserID, token.ExpiresAt)
-	return edge("create session", err)
-}
+	// Both rows are locked: what a concurrent rotation or logout did is seen.
+	lockTokenSQL = `-- name: sessions.lock_token
+SELECT t.session_id, s.user_id, u.role, t.expires_at, t.used_at, t.successor_hash, s.revoked_at
+FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id
+WHERE t.hash = $1
+FOR NO KEY UPDATE OF t, s`
 
-const lockSession = `-- name: session.lock
-SELECT t.family_id, t.user_id, t.expires_at, t.used_at, t.successor_hash, t.revoked_at, u.role
-FROM refresh_tokens t JOIN users u ON u.id = t.user_id
-WHERE t.hash = $1 FOR UPDATE OF t`
-
-const useSession = `-- name: session.use
+	useTokenSQL = `-- name: sessions.use_token
 UPDATE refresh_tokens SET used_at = $2, successor_hash = $3 WHERE hash = $1`
 
-const revokeFamily = `-- name: session.revoke_family
-UPDATE refresh_tokens SET revoked_at = now() WHERE family_id = $1 AND revoked_at IS NULL`
+	insertTokenSQL = `-- name: sessions.insert_token
+INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)`
 
-var (
-	errInvalidRefresh = livestream.Errorf(livestream.CodeInvalidRefreshToken, "this refresh token is not valid; log in again")
-	errReusedRefresh  = livestream.Errorf(livestream.CodeRefreshTokenReused, "this refresh token was used before; all sessions of this login are closed")
+	revokeFamilySQL = `-- name: sessions.revoke_family
+UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1`
+
+	revokeSQL = `-- name: sessions.revoke
+UPDATE sessions SET revoked_at = coalesce(revoked_at, now())
+WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1)
+RETURNING id`
 )
 
-// Rotate trades a token for the next one, whose family and owner are the old
-// one's. A token that was used a moment ago gives the same successor again,
-// because the answer may have been lost; one that was used before that is taken
-// for stolen, and its family is revoked.
+type tokenRow struct {
+	SessionID     uuid.UUID
+	UserID        uuid.UUID
+	Role          livestream.Role
+	ExpiresAt     time.Time
+	UsedAt        *time.Time
+	SuccessorHash []byte
+	RevokedAt     *time.Time
+}
+
+// Create begins a login with its first token; CodeUserNotFound.
+func (s *Sessions) Create(ctx context.Context, token livestream.RefreshToken) error {
+	_, err := s.db.primary.Exec(ctx, createSessionSQL, token.Hash, token.FamilyID, token.UserID, token.ExpiresAt)
+	return fail(ctx, "create session", err)
+}
+
+// Rotate uses a token up and puts next in its place, in the same family, and
+// gives next as stored together with the user's role as it is now.
 //
-// Errors: invalid_refresh_token, refresh_token_reused.
-func (s *Sessions) Rotate(ctx context.Context, hash []byte, next livestream.RefreshToken, now time.Time) (livestream.RefreshToken, livestream.Role, error) {
+// Asking again within livestream.RefreshGrace for the same successor gives the
+// same answer, because the first one may have been lost. A token that is used
+// otherwise a second time was stolen, or its successor was: the whole family is
+// revoked, for good, and the error is CodeRefreshTokenReused. An unknown, expired
+// or revoked token is CodeInvalidRefreshToken.
+func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.RefreshToken, now time.Time) (livestream.RefreshToken, livestream.Role, error) {
 	var (
-		role    livestream.Role
-		refusal error
+		token   tokenRow
+		refusal *livestream.Error
 	)
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
-		var (
-			expires       time.Time
-			used, revoked *time.Time
-			successor     []byte
-		)
+	// A refusal is not the transaction's error: the revocation must be committed.
+	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
 		refusal = nil
-		err := tx.QueryRow(ctx, lockSession, hash).Scan(&next.FamilyID, &next.UserID, &expires, &used, &successor, &revoked, &role)
+		token, err = one[tokenRow](ctx, tx, lockTokenSQL, oldHash)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
-			refusal = errInvalidRefresh
+			refusal = invalidRefreshToken()
 			return nil
 		case err != nil:
 			return err
-		case revoked != nil || !now.Before(expires):
-			refusal = errInvalidRefresh
+		case token.RevokedAt != nil || !now.Before(token.ExpiresAt):
+			refusal = invalidRefreshToken()
 			return nil
-		case used == nil:
-			if _, err := tx.Exec(ctx, useSession, hash, now, next.Hash); err != nil {
-				return err
-			}
-			_, err := tx.Exec(ctx, createSession, next.Hash, next.FamilyID, next.UserID, next.ExpiresAt)
-			return err
-		case now.Sub(*used) <= livestream.RefreshGrace && bytes.Equal(successor, next.Hash):
+		case token.UsedAt == nil:
+			return rotate(ctx, tx, oldHash, token, next, now)
+		case now.Sub(*token.UsedAt) <= livestream.RefreshGrace && bytes.Equal(token.SuccessorHash, next.Hash):
 			return nil
 		}
-		refusal = errReusedRefresh
-		_, err = tx.Exec(ctx, revokeFamily, next.FamilyID)
+		refusal = livestream.Errorf(livestream.CodeRefreshTokenReused, "this refresh token was used before: log in again")
+		_, err = tx.Exec(ctx, revokeFamilySQL, token.SessionID, now)
 		return err
 	})
-	if err == nil {
-		err = refusal
+	if err != nil {
+		return livestream.RefreshToken{}, "", fail(ctx, "rotate refresh token", err)
 	}
-	return next, role, edge("rotate session", err)
+	if refusal != nil {
+		return livestream.RefreshToken{}, "", refusal
+	}
+	next.FamilyID, next.UserID = token.SessionID, token.UserID
+	return next, token.Role, nil
 }
 
-const familyOf = `-- name: session.family_of
-SELECT family_id FROM refresh_tokens WHERE hash = $1`
+func rotate(ctx context.Context, tx pgx.Tx, oldHash []byte, token tokenRow, next livestream.RefreshToken, now time.Time) error {
+	if _, err := tx.Exec(ctx, useTokenSQL, oldHash, now, next.Hash); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, insertTokenSQL, next.Hash, token.SessionID, next.ExpiresAt)
+	return err
+}
 
-// Revoke closes a token's whole family and says which it was; a token that is
-// not known has none.
+func invalidRefreshToken() *livestream.Error {
+	return livestream.Errorf(livestream.CodeInvalidRefreshToken, "this refresh token is not valid: log in again")
+}
+
+// Revoke ends the login that the token belongs to and gives its family; uuid.Nil
+// when there is no such token.
 func (s *Sessions) Revoke(ctx context.Context, hash []byte) (uuid.UUID, error) {
-	var family uuid.UUID
-	err := s.db.primary.QueryRow(ctx, familyOf, hash).Scan(&family)
+	family, err := scalar[uuid.UUID](ctx, s.db.primary, revokeSQL, hash)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return uuid.Nil, nil
 	}
-	if err == nil {
-		_, err = s.db.primary.Exec(ctx, revokeFamily, family)
-	}
-	return family, edge("revoke session", err)
+	return family, fail(ctx, "revoke session", err)
 }

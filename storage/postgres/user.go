@@ -2,98 +2,120 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Users are the accounts.
+// Users keeps members.
 type Users struct{ db *DB }
 
-// NewUsers are the accounts of a database.
-func NewUsers(db *DB) *Users { return &Users{db} }
+// NewUsers keeps members in db.
+func NewUsers(db *DB) *Users { return &Users{db: db} }
 
-const userColumns = `u.id, u.username, u.email, u.display_name, u.bio, u.avatar_url, u.role,
-	coalesce(c.followers, 0), coalesce(c.following, 0),
-	(SELECT s.id FROM streams s WHERE s.user_id = u.id AND s.status IN ('starting', 'live', 'reconnecting')), u.created_at`
+// userColumns belong to userFrom; the address is not among them, it is for the
+// user alone.
+const (
+	userColumns = `u.id, u.username, u.display_name, u.bio, u.avatar_url, u.role, u.created_at,
+	coalesce(c.followers, 0) AS follower_count, coalesce(c.following, 0) AS following_count, l.id AS live_stream_id`
+	userJoins = `
+LEFT JOIN follow_counts c ON c.user_id = u.id
+LEFT JOIN streams l ON l.user_id = u.id AND l.status IN ('live', 'reconnecting')`
+)
 
-const userFrom = ` FROM users u LEFT JOIN follow_counts c ON c.user_id = u.id`
+const (
+	createUserSQL = `-- name: users.create
+WITH u AS (
+	INSERT INTO users (id, username, email, display_name, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING *
+)
+SELECT u.email, ` + userColumns + ` FROM u` + userJoins
 
-func userFields(u *livestream.User) []any {
-	return []any{&u.ID, &u.Username, &u.Email, &u.DisplayName, &u.Bio, &u.AvatarURL, &u.Role,
-		&u.FollowerCount, &u.FollowingCount, &u.LiveStreamID, &u.CreatedAt}
-}
+	userByIDSQL = `-- name: users.by_id
+SELECT u.email, ` + userColumns + ` FROM users u` + userJoins + ` WHERE u.id = $1`
 
-func scanUser(row pgx.CollectableRow) (livestream.User, error) {
-	var u livestream.User
-	err := row.Scan(userFields(&u)...)
-	return u, err
-}
-
-const createUser = `-- name: user.create
-INSERT INTO users (id, username, email, display_name, password_hash) VALUES ($1, $2, $3, $4, $5)`
-
-// Create registers a user.
-//
-// Errors: username_taken, email_taken.
-func (s *Users) Create(ctx context.Context, user livestream.NewUser) (livestream.User, error) {
-	_, err := s.db.primary.Exec(ctx, createUser, user.ID, user.Username, user.Email, user.DisplayName, user.PasswordHash)
-	if err != nil {
-		return livestream.User{}, edge("create user", err)
-	}
-	return s.ByID(ctx, user.ID)
-}
-
-const userByID = `-- name: user.by_id
-SELECT ` + userColumns + userFrom + ` WHERE u.id = $1`
-
-// ByID finds a user.
-//
-// Errors: user_not_found.
-func (s *Users) ByID(ctx context.Context, id uuid.UUID) (livestream.User, error) {
-	user, err := one(ctx, s.db.primary, scanUser, userByID, id)
-	return user, edge("user by id", orNotFound(err, errUserNotFound))
-}
-
-const credentialsByEmail = `-- name: user.credentials_by_email
+	credentialsSQL = `-- name: users.credentials
 SELECT id, password_hash, role FROM users WHERE lower(email) = lower($1)`
 
-// CredentialsByEmail finds what a login is checked against.
-//
-// Errors: user_not_found.
-func (s *Users) CredentialsByEmail(ctx context.Context, email string) (livestream.Credentials, error) {
-	var c livestream.Credentials
-	err := s.db.primary.QueryRow(ctx, credentialsByEmail, email).Scan(&c.UserID, &c.PasswordHash, &c.Role)
-	return c, edge("credentials", orNotFound(err, errUserNotFound))
-}
+	updateUserSQL = `-- name: users.update
+WITH u AS (
+	UPDATE users SET display_name = coalesce($2, display_name), bio = coalesce($3, bio), avatar_url = coalesce($4, avatar_url)
+	WHERE id = $1 RETURNING *
+)
+SELECT u.email, ` + userColumns + ` FROM u` + userJoins
 
-const updateUser = `-- name: user.update
-UPDATE users SET display_name = coalesce($2, display_name), bio = coalesce($3, bio), avatar_url = coalesce($4, avatar_url)
-WHERE id = $1`
-
-// Update changes a profile.
-//
-// Errors: user_not_found.
-func (s *Users) Update(ctx context.Context, id uuid.UUID, patch livestream.UserPatch) (livestream.User, error) {
-	_, err := s.db.primary.Exec(ctx, updateUser, id, patch.DisplayName, patch.Bio, patch.AvatarURL)
-	if err != nil {
-		return livestream.User{}, edge("update user", err)
-	}
-	return s.ByID(ctx, id)
-}
-
-const setRole = `-- name: user.set_role
+	setRoleSQL = `-- name: users.set_role
 UPDATE users SET role = $2 WHERE lower(username) = lower($1)`
+)
 
-// SetRole gives a user another role.
-//
-// Errors: user_not_found.
-func (s *Users) SetRole(ctx context.Context, username string, role livestream.Role) error {
-	tag, err := s.db.primary.Exec(ctx, setRole, username, role)
-	if err == nil && tag.RowsAffected() == 0 {
-		err = errUserNotFound
+type userRow struct {
+	ID             uuid.UUID
+	Username       string
+	DisplayName    string
+	Bio            string
+	AvatarURL      string `db:"avatar_url"`
+	Role           livestream.Role
+	CreatedAt      time.Time
+	FollowerCount  int64
+	FollowingCount int64
+	LiveStreamID   *uuid.UUID
+}
+
+func (r userRow) domain() livestream.User {
+	return livestream.User{
+		ID: r.ID, Username: r.Username, DisplayName: r.DisplayName, Bio: r.Bio, AvatarURL: r.AvatarURL, Role: r.Role,
+		FollowerCount: r.FollowerCount, FollowingCount: r.FollowingCount, LiveStreamID: r.LiveStreamID, CreatedAt: r.CreatedAt,
 	}
-	return edge("set role", err)
+}
+
+type ownUserRow struct {
+	userRow
+	Email string
+}
+
+func (r ownUserRow) domain() livestream.User {
+	user := r.userRow.domain()
+	user.Email = r.Email
+	return user
+}
+
+// Create registers a member; CodeUsernameTaken or CodeEmailTaken when another
+// one has the name or the address, in whatever case.
+func (s *Users) Create(ctx context.Context, user livestream.NewUser) (livestream.User, error) {
+	row, err := one[ownUserRow](ctx, s.db.primary, createUserSQL, user.ID, user.Username, user.Email, user.DisplayName, user.PasswordHash)
+	return row.domain(), fail(ctx, "create user", err)
+}
+
+// ByID gives a member; CodeUserNotFound.
+func (s *Users) ByID(ctx context.Context, id uuid.UUID) (livestream.User, error) {
+	row, err := one[ownUserRow](ctx, s.db.reader(), userByIDSQL, id)
+	return row.domain(), failOr(ctx, "read user", err, userNotFound())
+}
+
+// CredentialsByEmail gives what a login is checked against; CodeUserNotFound.
+func (s *Users) CredentialsByEmail(ctx context.Context, email string) (livestream.Credentials, error) {
+	row, err := one[credentialsRow](ctx, s.db.primary, credentialsSQL, email)
+	return livestream.Credentials{UserID: row.ID, PasswordHash: row.PasswordHash, Role: row.Role}, failOr(ctx, "read credentials", err, userNotFound())
+}
+
+type credentialsRow struct {
+	ID           uuid.UUID
+	PasswordHash string
+	Role         livestream.Role
+}
+
+// Update changes a profile; CodeUserNotFound.
+func (s *Users) Update(ctx context.Context, id uuid.UUID, patch livestream.UserPatch) (livestream.User, error) {
+	row, err := one[ownUserRow](ctx, s.db.primary, updateUserSQL, id, patch.DisplayName, patch.Bio, patch.AvatarURL)
+	return row.domain(), failOr(ctx, "update user", err, userNotFound())
+}
+
+// SetRole changes what a member may do; CodeUserNotFound.
+func (s *Users) SetRole(ctx context.Context, username string, role livestream.Role) error {
+	tag, err := s.db.primary.Exec(ctx, setRoleSQL, username, role)
+	if err == nil && tag.RowsAffected() == 0 {
+		return userNotFound()
+	}
+	return fail(ctx, "set role", err)
 }

@@ -1,0 +1,31 @@
+// Package ffmpegtest makes recordings for tests. It is imported by tests alone.
+package ffmpegtest
+
+import (
+	"path/filepath"
+	"testing"
+
+	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
+)
+
+// Tool is the programs with their defaults; a test without them fails with how
+// to install them.
+func Tool(tb testing.TB) *ffmpeg.Tool {
+	tb.Helper()
+	tool, err := ffmpeg.New(ffmpeg.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return tool
+}
+
+// Recording makes a recording in dir, and gives its path. The name's extension
+// says which container.
+func Recording(tb testing.TB, dir, name string, options ffmpeg.GenerateOptions) string {
+	tb.Helper()
+	file := filepath.Join(dir, name)
+	if err := Tool(tb).Generate(tb.Context(), file, options); err != nil {
+		tb.Fatal(err)
+	}
+	return file
+}
