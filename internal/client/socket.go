@@ -15,9 +15,9 @@ import (
 
 // Event is one event of a WebSocket.
 type Event struct {
-	ID   int64  `json:"id"`
-	Type string `json:"type"`
-	JSON json.RawMessage
+	ID   int64           `json:"id"`
+	Type string          `json:"type"`
+	JSON json.RawMessage `json:"-"`
 }
 
 // Decode reads the event's fields into v.

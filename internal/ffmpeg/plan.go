@@ -10,9 +10,12 @@ import (
 // SegmentSeconds is the length of a segment, to a frame.
 const SegmentSeconds = 4
 
-// planChunks cuts a recording into parts of about target, at least one segment
-// each.
-func planChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk {
+// Playlists plans chunks and writes playlists: what needs no programs.
+type Playlists struct{}
+
+// PlanChunks cuts a recording into parts of about target, on borders of
+// segments. The last may be longer, rather than shorter than a segment.
+func (Playlists) PlanChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk {
 	length := max(1, math.Round(target.Seconds()/SegmentSeconds)) * SegmentSeconds
 	var chunks []livestream.Chunk
 	for start := 0.0; ; start += length {

@@ -5,19 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
-
-// Playlists plans chunks and writes playlists, for who needs no programs for it.
-type Playlists struct{}
-
-// PlanChunks cuts a recording into parts of about target, on borders of
-// segments. The last may be longer rather than shorter than a segment.
-func (Playlists) PlanChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk {
-	return planChunks(info, target)
-}
 
 // MediaPlaylist lists the segments of one rendition, video or sound, which are
 // beside it with their init segment.

@@ -1,0 +1,165 @@
+package ffmpeg_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
+	"github.com/livestream-pro/livestream-pro/internal/ffmpeg/ffmpegtest"
+)
+
+func TestPlanChunks(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		seconds float64
+		target  time.Duration
+		want    []float64 // durations
+	}{
+		{0.5, time.Minute, []float64{0.5}},
+		{60, time.Minute, []float64{60}},
+		{63.9, time.Minute, []float64{63.9}},
+		{64, time.Minute, []float64{60, 4}},
+		{150, time.Minute, []float64{60, 60, 30}},
+		{20, 9 * time.Second, []float64{8, 12}},
+		{9, 0, []float64{4, 5}},
+	} {
+		var got []float64
+		at := 0.0
+		for i, chunk := range (ffmpeg.Playlists{}).PlanChunks(livestream.MediaInfo{DurationSeconds: c.seconds}, c.target) {
+			require.Equal(t, i, chunk.Index)
+			require.InDelta(t, at, chunk.Start, 0)
+			at += chunk.Duration
+			got = append(got, chunk.Duration)
+		}
+		require.InDeltaSlice(t, c.want, got, 1e-9, "%v s", c.seconds)
+		require.InDelta(t, c.seconds, at, 1e-9)
+	}
+}
+
+func TestMediaPlaylist(t *testing.T) {
+	t.Parallel()
+	got := ffmpeg.Playlists{}.MediaPlaylist([]livestream.Segment{{Name: "seg_00000.m4s", Duration: 4.004}, {Name: "seg_00001.m4s", Duration: 1.5}})
+	require.Equal(t, `#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:4
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-PLAYLIST-TYPE:VOD
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MAP:URI="init.mp4"
+#EXTINF:4.004000,
+seg_00000.m4s
+#EXTINF:1.500000,
+seg_00001.m4s
+#EXT-X-ENDLIST
+`, string(got))
+}
+
+func TestMasterPlaylistBounds(t *testing.T) {
+	t.Parallel()
+	var p ffmpeg.Playlists
+	init := []byte("....avcC\x01\x64\x00\x1f....")
+	ladder := livestream.Ladder(1280, 720)
+	inits := map[string][]byte{"720p": init, "480p": init, "360p": init}
+	got, err := p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 59.94, AudioCodec: "aac"}, ladder, inits)
+	require.NoError(t, err)
+	require.Contains(t, string(got), `#EXT-X-STREAM-INF:BANDWIDTH=5170000,AVERAGE-BANDWIDTH=4136000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,FRAME-RATE=59.940,AUDIO="audio"
+720p/index.m3u8
+`)
+	got, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 30}, ladder, inits)
+	require.NoError(t, err)
+	require.NotContains(t, string(got), "AUDIO")
+	require.NotContains(t, string(got), "mp4a")
+	got, err = p.MasterPlaylist(livestream.MediaInfo{AudioCodec: "opus"}, nil, nil)
+	require.NoError(t, err)
+	require.Equal(t, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"+
+		"#EXT-X-STREAM-INF:BANDWIDTH=160000,AVERAGE-BANDWIDTH=128000,CODECS=\"mp4a.40.2\"\naudio/index.m3u8\n", string(got))
+	for _, bad := range [][]byte{nil, []byte("avcC"), []byte("avcC\x02\x64\x00\x1f")} {
+		_, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264"}, ladder[:1], map[string][]byte{"720p": bad})
+		require.Error(t, err)
+	}
+	_, err = p.MasterPlaylist(livestream.MediaInfo{}, nil, nil)
+	require.Error(t, err)
+}
+
+type hlsPrograms struct {
+	Programs []struct {
+		Tags    map[string]string `json:"tags"`
+		Streams []struct {
+			Type   string `json:"codec_type"`
+			Codec  string `json:"codec_name"`
+			Width  int    `json:"width"`
+			Height int    `json:"height"`
+			Start  string `json:"start_time"`
+		} `json:"streams"`
+	} `json:"programs"`
+	Format struct {
+		Duration string `json:"duration"`
+	} `json:"format"`
+}
+
+// A player finds every rendition, each with the sound, and none is larger than
+// the source.
+func TestArchivePlays(t *testing.T) {
+	t.Parallel()
+	src := ffmpegtest.Recording(t, t.TempDir(), "a.mp4", ffmpeg.GenerateOptions{Seconds: 9, Width: 854, Height: 480})
+	a := transcode(t, ffmpegtest.Tool(t), src)
+	require.Len(t, a.chunks, 2)
+	require.Len(t, a.ladder, 2)
+	for _, r := range a.ladder {
+		require.LessOrEqual(t, r.Width, 854)
+		require.LessOrEqual(t, r.Height, 480)
+		requireContinuous(t, a, r.Name, 30)
+	}
+	master := a.publish(t)
+	var got hlsPrograms
+	ffprobe(t, &got, "-show_programs", "-show_format", master)
+	require.Len(t, got.Programs, 2)
+	require.InDelta(t, 9, number(t, got.Format.Duration), 0.04)
+	for i, program := range got.Programs {
+		require.Len(t, program.Streams, 2)
+		for _, s := range program.Streams {
+			require.InDelta(t, 0, number(t, s.Start), 0.04, "picture and sound begin together")
+			if s.Type == "video" {
+				require.Equal(t, [2]int{a.ladder[i].Width, a.ladder[i].Height}, [2]int{s.Width, s.Height})
+			}
+		}
+	}
+	// The bit rates are the segments' own, and within what the ladder promises.
+	text, err := os.ReadFile(master)
+	require.NoError(t, err)
+	for _, r := range a.ladder {
+		peak := 0.0
+		for _, s := range a.segments[r.Name][:2] {
+			peak = max(peak, float64(s.Bytes)*8/s.Duration)
+		}
+		require.Less(t, peak, float64(r.Bitrate)*1.25)
+	}
+	require.Contains(t, string(text), `CODECS="avc1.6400`)
+	t.Logf("%s", text)
+	// Decoding all of it finds nothing to complain about.
+	ffmpegRun(t, "-xerror", "-i", master, "-map", "0", "-f", "null", "-")
+}
+
+func TestSoundAlonePlays(t *testing.T) {
+	t.Parallel()
+	src := ffmpegtest.Recording(t, t.TempDir(), "a.m4a", ffmpeg.GenerateOptions{Seconds: 9, NoVideo: true})
+	a := transcode(t, ffmpegtest.Tool(t), src)
+	require.Empty(t, a.chunks)
+	require.Empty(t, a.ladder)
+	require.Len(t, a.segments[livestream.AudioRendition], 3)
+	var got hlsPrograms
+	master := a.publish(t)
+	ffprobe(t, &got, "-show_programs", "-show_format", master)
+	require.Len(t, got.Programs, 1)
+	require.Equal(t, "aac", got.Programs[0].Streams[0].Codec)
+	require.InDelta(t, 9, number(t, got.Format.Duration), 0.04)
+	text, err := os.ReadFile(filepath.Join(a.dir, livestream.AudioRendition, "index.m3u8"))
+	require.NoError(t, err)
+	require.Equal(t, 3, strings.Count(string(text), "#EXTINF"))
+}

@@ -1,0 +1,105 @@
+package redis
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+)
+
+// PresenceLifetime is how long a node's count stands without being told again: a
+// node that was killed stops counting then.
+const PresenceLifetime = 15 * time.Second
+
+// peakLifetime outlives the longest stream's end.
+const peakLifetime = 7 * 24 * time.Hour
+
+// Presence is who watches what, by node.
+type Presence struct {
+	client *Client
+	now    func() time.Time
+}
+
+// NewPresence is the viewers' counts of a Redis.
+func NewPresence(client *Client) *Presence { return &Presence{client: client, now: time.Now} }
+
+func viewersKey(id uuid.UUID) string { return "stream:{" + id.String() + "}:viewers" }
+
+// Each node has a field "count:expiry" in the stream's hash. The script drops
+// those that have expired, adds up the rest and keeps the peak.
+var setViewersScript = redis.NewScript(`
+if tonumber(ARGV[2]) > 0 then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[4])
+else
+  redis.call('HDEL', KEYS[1], ARGV[1])
+end
+local sum = 0
+local all = redis.call('HGETALL', KEYS[1])
+for i = 1, #all, 2 do
+  local count, expiry = string.match(all[i + 1], '(%d+):(%d+)')
+  if tonumber(expiry) < tonumber(ARGV[3]) then redis.call('HDEL', KEYS[1], all[i]) else sum = sum + tonumber(count) end
+end
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+local peak = tonumber(redis.call('GET', KEYS[2]) or '0')
+if sum > peak then redis.call('SET', KEYS[2], sum, 'EX', ARGV[6]) end
+return sum
+`)
+
+// SetViewers says how many viewers of each stream a node has, and gives how many
+// there are on all nodes.
+func (p *Presence) SetViewers(ctx context.Context, node string, counts map[uuid.UUID]int) (map[uuid.UUID]int64, error) {
+	now := p.now().Unix()
+	pipe := p.client.commands.Pipeline()
+	replies := make(map[uuid.UUID]*redis.Cmd, len(counts))
+	for id, count := range counts {
+		keys := []string{viewersKey(id), viewersKey(id) + ":peak"}
+		replies[id] = setViewersScript.Eval(ctx, pipe, keys, node, count, now, now+int64(PresenceLifetime.Seconds()),
+			int64(2*PresenceLifetime.Seconds()), int64(peakLifetime.Seconds()))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, edge("count viewers", err)
+	}
+	totals := make(map[uuid.UUID]int64, len(counts))
+	for id, reply := range replies {
+		totals[id], _ = reply.Int64()
+	}
+	return totals, nil
+}
+
+// Viewers counts who watches each of the streams now.
+func (p *Presence) Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error) {
+	pipe := p.client.commands.Pipeline()
+	replies := make(map[uuid.UUID]*redis.MapStringStringCmd, len(ids))
+	for _, id := range ids {
+		replies[id] = pipe.HGetAll(ctx, viewersKey(id))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, edge("read viewers", err)
+	}
+	counts := make(map[uuid.UUID]int64, len(ids))
+	now := p.now().Unix()
+	for id, reply := range replies {
+		for _, field := range reply.Val() {
+			count, expiry, _ := strings.Cut(field, ":")
+			until, err := strconv.ParseInt(expiry, 10, 64)
+			if err != nil || until < now {
+				continue
+			}
+			n, _ := strconv.ParseInt(count, 10, 64)
+			counts[id] += n
+		}
+	}
+	return counts, nil
+}
+
+// Peak is the most that a stream had at once.
+func (p *Presence) Peak(ctx context.Context, id uuid.UUID) (int64, error) {
+	peak, err := p.client.commands.Get(ctx, viewersKey(id)+":peak").Int64()
+	if err == redis.Nil { //nolint:errorlint // go-redis returns the value itself
+		return 0, nil
+	}
+	return peak, edge("read the peak", err)
+}

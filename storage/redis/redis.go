@@ -1,0 +1,90 @@
+// Package redis keeps what is loud and short-lived: chat, viewer counts, tickets
+// and pushes. It knows neither Temporal nor Gin.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Config says where Redis is and how much of it a process may use.
+type Config struct {
+	URL string
+	// PoolSize is how many connections are open at most; default 50.
+	PoolSize int
+	// MaxIdle is how many unused ones are kept; default 20.
+	MaxIdle int
+	// ConnMaxLifetime replaces a connection; default 5 min.
+	ConnMaxLifetime time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.PoolSize == 0 {
+		c.PoolSize = 50
+	}
+	if c.MaxIdle == 0 {
+		c.MaxIdle = 20
+	}
+	if c.ConnMaxLifetime == 0 {
+		c.ConnMaxLifetime = 5 * time.Minute
+	}
+	return c
+}
+
+// Client is the connections to Redis. Subscriptions have connections of their
+// own, so that a busy one does not hold up commands.
+type Client struct {
+	commands *redis.Client
+	pubsub   *redis.Client
+}
+
+// callTimeout bounds one command: what is kept here is not worth a longer wait.
+const callTimeout = 2 * time.Second
+
+// Open makes the client; it connects on first use.
+func Open(_ context.Context, config Config) (*Client, error) {
+	config = config.withDefaults()
+	options, err := redis.ParseURL(config.URL)
+	if err != nil {
+		// The error repeats the URL, which may hold a password.
+		return nil, errors.New("redis: the URL cannot be read; it looks like redis://host:6379/0")
+	}
+	options.ContextTimeoutEnabled = true // it is off by default
+	options.DialTimeout = callTimeout
+	options.ReadTimeout = callTimeout
+	options.WriteTimeout = callTimeout
+	options.PoolTimeout = callTimeout
+	options.MaxRetries = 1
+	pubsub := *options
+	options.PoolSize = config.PoolSize
+	options.MaxIdleConns = config.MaxIdle
+	options.ConnMaxLifetime = config.ConnMaxLifetime
+	return &Client{commands: redis.NewClient(options), pubsub: redis.NewClient(&pubsub)}, nil
+}
+
+// Close closes all connections.
+func (c *Client) Close() error { return errors.Join(c.commands.Close(), c.pubsub.Close()) }
+
+// Ping asks whether Redis answers.
+func (c *Client) Ping(ctx context.Context) error {
+	return edge("ping", c.commands.Ping(ctx).Err())
+}
+
+// edge turns an error of the driver into the domain's. Redis refuses nothing that
+// we ask: it is there or it is not.
+func edge(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var reply redis.Error
+	if errors.Is(err, context.Canceled) || (errors.As(err, &reply) && !redis.HasErrorPrefix(err, "LOADING")) {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return livestream.Unavailable("live data", fmt.Errorf("%s: %w", what, err))
+}
