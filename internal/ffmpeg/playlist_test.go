@@ -26,7 +26,7 @@ func TestPlanChunks(t *testing.T) {
 		{63.9, time.Minute, []float64{63.9}},
 		{64, time.Minute, []float64{60, 4}},
 		{150, time.Minute, []float64{60, 60, 30}},
-		{20, 9 * time.Second, []float64{8, 12}},
+		{20, 9 * time.Second, []float64{8, 8, 4}},
 		{9, 0, []float64{4, 5}},
 	} {
 		var got []float64

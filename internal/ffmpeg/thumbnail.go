@@ -40,7 +40,7 @@ func (t *Tool) picture(ctx context.Context, src string, at float64, info livestr
 	height := max(2, info.Height*width/info.Width)
 	// Scaled first, because the thumbnail filter keeps the frames it chooses from.
 	filter := fmt.Sprintf("[0:V:0]scale=%d:%d,setsar=1,thumbnail=%d,format=yuvj420p[v]", width, height, thumbnailFrames)
-	args := append([]string{"-threads", t.threads}, input(src, "-ss", decimal(at))...)
+	args := append([]string{"-threads", t.threads}, input(src, from(at)...)...)
 	args = append(args, "-filter_complex", filter, "-map", "[v]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
 		"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", filepath.Base(dst))
 	return t.encode(ctx, filepath.Dir(dst), args, "frame", func(string) {})

@@ -81,16 +81,20 @@ type seek struct {
 // seeks are the attempts to find a chunk's first frame. Decoding starts at the
 // key frame before it, so that the frame that is on screen when the chunk begins
 // is known, however long it has been there. In files without an index a seek can
-// end behind the key frame: start well before it, and if that does not do, far.
+// end behind that key frame: then start farther before it, and at last at the
+// beginning, which is slow and always right.
 func seeks(info livestream.MediaInfo, chunk livestream.Chunk) []seek {
-	if chunk.Start == 0 {
-		return []seek{{pad: true}}
-	}
-	before := func(s float64) float64 { return max(0, chunk.Start-s) }
+	before := 0.5
 	if info.Container == "mpegts" {
-		return []seek{{at: before(10)}, {at: before(120), pad: true}}
+		before = 10
 	}
-	return []seek{{at: before(0.5)}, {at: before(120), pad: true}}
+	var all []seek
+	for _, s := range []float64{before, 120} {
+		if chunk.Start > s {
+			all = append(all, seek{at: chunk.Start - s})
+		}
+	}
+	return append(all, seek{pad: true})
 }
 
 type chunkJob struct {
@@ -106,7 +110,7 @@ func (c chunkJob) args(threads string) []string {
 	// The recording's own clock goes through from the input to the segments, so
 	// that the chunks follow one another to the frame.
 	args := []string{"-copyts", "-start_at_zero", "-threads", threads}
-	args = append(args, input(c.src, "-noaccurate_seek", "-ss", decimal(c.seek.at))...)
+	args = append(args, input(c.src, from(c.seek.at, "-noaccurate_seek")...)...)
 	args = append(args, "-filter_complex", c.filters())
 	for i, r := range c.ladder {
 		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
@@ -191,6 +195,15 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 		return nil, fmt.Errorf("transcode the sound: %w", damaged(err))
 	}
 	return collect(filepath.Join(dir, livestream.AudioRendition))
+}
+
+// from are the options to begin at a time. At zero there are none: some
+// demuxers cannot seek before their first key frame, and end anywhere.
+func from(at float64, options ...string) []string {
+	if at <= 0 {
+		return nil
+	}
+	return append(options, "-ss", decimal(at))
 }
 
 func decimal(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 6, 64) }

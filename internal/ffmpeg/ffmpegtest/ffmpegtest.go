@@ -8,11 +8,11 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
 )
 
-// Tool is the programs with their defaults; a test without them fails with how
-// to install them.
+// Tool is the programs, with one thread each because tests run side by side. A
+// test without them fails with how to install them.
 func Tool(tb testing.TB) *ffmpeg.Tool {
 	tb.Helper()
-	tool, err := ffmpeg.New(ffmpeg.Config{})
+	tool, err := ffmpeg.New(ffmpeg.Config{Threads: 1})
 	if err != nil {
 		tb.Fatal(err)
 	}

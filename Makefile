@@ -1,0 +1,43 @@
+# One command each; make help lists them.
+BIN := .devstack/bin
+DEVSTACK := $(BIN)/devstack
+TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
+
+.DEFAULT_GOAL := help
+.PHONY: help dev demo test lint bench generate record build devstack
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: devstack ## start everything on this machine and keep it running until Ctrl-C
+	@exec $(DEVSTACK) up
+
+demo: devstack ## walk through the main job, on the running stack or one of its own
+	@exec $(DEVSTACK) demo
+
+test: devstack ## run every test on real components
+	@exec $(DEVSTACK) test -- go test -race -timeout 20m ./...
+
+bench: devstack ## measure the start of a stream, with 0 and with 100,000 followers
+	@exec $(DEVSTACK) bench
+
+lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## check style, import directions, determinism and go.mod
+	$(BIN)/golangci-lint run ./...
+	$(BIN)/workflowcheck -config workflowcheck.yaml ./workflows/...
+	go mod tidy -diff
+
+generate: $(BIN)/oapi-codegen ## make the code that follows from the contract
+	cd httpapi && ../$(BIN)/oapi-codegen -config oapi-codegen.yaml openapi.yaml
+
+record: devstack ## record the workflows' histories anew, for the replay tests
+	@exec $(DEVSTACK) test -- go test -count=1 -run TestRecord ./e2e/... -record
+
+build: ## build the product
+	go build -o $(BIN)/ ./cmd/livestream
+
+devstack:
+	@mkdir -p $(BIN) && go build -o $(BIN)/ ./cmd/devstack
+
+$(eval $(call TOOL,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint))
+$(eval $(call TOOL,workflowcheck,go.temporal.io/sdk/contrib/tools/workflowcheck))
+$(eval $(call TOOL,oapi-codegen,github.com/oapi-codegen/oapi-codegen/v2/cmd/oapi-codegen))

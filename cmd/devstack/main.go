@@ -1,0 +1,45 @@
+// Command devstack is for development: it starts the real servers on this machine
+// and the product on them. make calls it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+type cli struct {
+	Up        upCmd        `cmd:"" help:"Start everything and keep it running until Ctrl-C (make dev)."`
+	Demo      demoCmd      `cmd:"" help:"Walk through the main job (make demo)."`
+	Test      testCmd      `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
+	Bench     benchCmd     `cmd:"" help:"Measure what the product promises (make bench)."`
+	Stripesim stripesimCmd `cmd:"" help:"Run the Stripe simulator alone."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var c cli
+	parsed := kong.Parse(&c,
+		kong.Name("devstack"),
+		kong.Description("Development tools of LiveStream Pro."),
+		kong.UsageOnError(),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	err := parsed.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+	case errors.As(err, &exit):
+		os.Exit(exit.ExitCode())
+	default:
+		fmt.Fprintln(os.Stderr, "devstack:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,210 @@
+package devstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.temporal.io/sdk/client"
+	"gopkg.in/yaml.v3"
+)
+
+// redis starts Redis.
+func (s *Stack) redis(ctx context.Context) error {
+	dir := filepath.Join(s.options.Dir, "redis")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("the folder of Redis: %w", err)
+	}
+	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(s.options.Ports.Redis), "--dir", dir, "--databases", "4096", "--save", ""}
+	if !s.options.Test {
+		args = append(args, "--appendonly", "yes")
+	}
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return err
+	}
+	p := &Process{Name: "redis", Path: path, Args: args, Dir: s.options.Dir}
+	if err := s.launch(p); err != nil {
+		return err
+	}
+	s.Env.RedisURL = "redis://" + address(s.options.Ports.Redis) + "/0"
+	c := redis.NewClient(&redis.Options{Addr: address(s.options.Ports.Redis), MaxRetries: -1})
+	defer c.Close()
+	return p.await(ctx, 20*time.Second, func(ctx context.Context) error { return c.Ping(ctx).Err() })
+}
+
+// TemporalConfig is temporal-dev.yaml: the development Temporal.
+type TemporalConfig struct {
+	Namespace        string            `yaml:"namespace"`
+	SearchAttributes map[string]string `yaml:"search_attributes"`
+	DynamicConfig    map[string]any    `yaml:"dynamic_config"`
+}
+
+// LoadTemporalConfig reads temporal-dev.yaml in the project's folder.
+func LoadTemporalConfig(root string) (TemporalConfig, error) {
+	var c TemporalConfig
+	content, err := os.ReadFile(filepath.Join(root, "temporal-dev.yaml"))
+	if err != nil {
+		return c, fmt.Errorf("read the development Temporal's configuration: %w", err)
+	}
+	if err := yaml.Unmarshal(content, &c); err != nil {
+		return c, fmt.Errorf("temporal-dev.yaml: %w", err)
+	}
+	if c.Namespace == "" {
+		return c, errors.New("temporal-dev.yaml: namespace is missing")
+	}
+	return c, nil
+}
+
+// Temporal is a development server that can be killed and started again on the
+// same data and port.
+type Temporal struct {
+	*Process
+	Address string
+}
+
+// NewTemporal prepares a server; uiPort 0 leaves the UI out.
+func NewTemporal(cli, dir string, config TemporalConfig, port, uiPort int) *Temporal {
+	args := []string{
+		"server", "start-dev", "--ip", "127.0.0.1", "--port", strconv.Itoa(port), "--namespace", config.Namespace,
+		"--db-filename", filepath.Join(dir, "temporal.db"), "--log-level", "warn",
+	}
+	if uiPort == 0 {
+		args = append(args, "--headless")
+	} else {
+		args = append(args, "--ui-port", strconv.Itoa(uiPort), "--ui-ip", "127.0.0.1")
+	}
+	for name, kind := range config.SearchAttributes {
+		args = append(args, "--search-attribute", name+"="+kind)
+	}
+	for key, value := range config.DynamicConfig {
+		args = append(args, "--dynamic-config-value", fmt.Sprintf("%s=%v", key, value))
+	}
+	return &Temporal{
+		Process: &Process{Name: "temporal", Path: cli, Args: args, Dir: dir, StopSignal: syscall.SIGINT},
+		Address: address(port),
+	}
+}
+
+// Ready waits until the server answers in its namespace.
+func (t *Temporal) Ready(ctx context.Context, namespace string) error {
+	return t.await(ctx, 60*time.Second, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		c, err := client.DialContext(ctx, client.Options{HostPort: t.Address, Namespace: namespace, Logger: silent{}})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.DescribeTaskQueue(ctx, "ready", 1)
+		return err
+	})
+}
+
+type silent struct{}
+
+func (silent) Debug(string, ...any) {}
+func (silent) Info(string, ...any)  {}
+func (silent) Warn(string, ...any)  {}
+func (silent) Error(string, ...any) {}
+
+// temporal starts Temporal, with its UI but for tests.
+func (s *Stack) temporal(ctx context.Context) error {
+	config, err := LoadTemporalConfig(s.options.Root)
+	if err != nil {
+		return err
+	}
+	if s.Env.TemporalCLI, err = s.tool(ctx, "temporal", true); err != nil {
+		return err
+	}
+	uiPort := s.options.Ports.TemporalUI
+	if s.options.Test {
+		uiPort = 0
+	}
+	t := NewTemporal(s.Env.TemporalCLI, s.options.Dir, config, s.options.Ports.Temporal, uiPort)
+	if err := s.launch(t.Process); err != nil {
+		return err
+	}
+	s.Env.TemporalAddress, s.Env.TemporalNamespace = t.Address, config.Namespace
+	s.Env.TemporalUIURL = "http://" + address(s.options.Ports.TemporalUI)
+	return t.Ready(ctx, config.Namespace)
+}
+
+// s3 starts the S3 gateway over a folder, in which a folder is a bucket.
+func (s *Stack) s3(ctx context.Context) error {
+	path, err := s.tool(ctx, "versitygw", false)
+	if err != nil {
+		return err
+	}
+	s.Env.S3Dir = filepath.Join(s.options.Dir, "s3")
+	s.Env.S3Endpoint = "http://" + address(s.options.Ports.S3)
+	s.Env.S3Bucket, s.Env.S3AccessKey, s.Env.S3SecretKey = "livestream", "livestream", "livestream-secret"
+	if err := os.MkdirAll(filepath.Join(s.Env.S3Dir, s.Env.S3Bucket), 0o755); err != nil {
+		return fmt.Errorf("the bucket's folder: %w", err)
+	}
+	args := []string{"--port", address(s.options.Ports.S3), "--health", "/health", "--quiet", "posix"}
+	if !keepsAttributes(s.Env.S3Dir) {
+		// The file system keeps no attributes, so they go into files of their own.
+		sidecar := filepath.Join(s.options.Dir, "s3-attributes")
+		if err := os.MkdirAll(sidecar, 0o755); err != nil {
+			return fmt.Errorf("the attributes' folder: %w", err)
+		}
+		args = append(args, "--sidecar", sidecar)
+	}
+	p := &Process{
+		Name: "s3", Path: path, Args: append(args, s.Env.S3Dir), Dir: s.options.Dir,
+		Env: []string{"ROOT_ACCESS_KEY=" + s.Env.S3AccessKey, "ROOT_SECRET_KEY=" + s.Env.S3SecretKey},
+	}
+	if err := s.launch(p); err != nil {
+		return err
+	}
+	return p.await(ctx, 20*time.Second, healthy(s.Env.S3Endpoint+"/health"))
+}
+
+// stripe starts the Stripe simulator, which is a command of this very program.
+func (s *Stack) stripe(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	s.Env.StripeAPIBase = "http://" + address(s.options.Ports.Stripe)
+	p := &Process{Name: "stripesim", Path: self, Dir: s.options.Dir, Args: []string{
+		"stripesim", "--listen", address(s.options.Ports.Stripe), "--webhook-url", s.Env.APIURL + "/api/webhooks/stripe",
+		"--webhook-secret", s.Env.StripeWebhookSecret, "--journal", filepath.Join(s.options.Dir, "stripesim.jsonl"),
+	}}
+	if err := s.launch(p); err != nil {
+		return err
+	}
+	return p.await(ctx, 20*time.Second, healthy(s.Env.StripeAPIBase+"/health"))
+}
+
+// healthy asks an address and wants 200.
+func healthy(url string) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		_, _ = io.Copy(io.Discard, response.Body) // so that the connection can be used again
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s answers %s", url, response.Status)
+		}
+		return nil
+	}
+}
