@@ -31,7 +31,7 @@ type Transcoder interface {
 type Playlister interface {
 	PlanChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk
 	MediaPlaylist(segments []livestream.Segment) []byte
-	MasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte) ([]byte, error)
+	MasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte, segments map[string][]livestream.Segment) ([]byte, error)
 }
 
 // MediaStore is what the media steps need of object storage. Progress is told in
@@ -202,7 +202,7 @@ func (m *Media) Assemble(ctx context.Context, r Recording) (Assembled, error) {
 			return Assembled{}, edge(err)
 		}
 	}
-	master, err := m.Plan.MasterPlaylist(r.Info, r.Ladder, initSegments)
+	master, err := m.Plan.MasterPlaylist(r.Info, r.Ladder, initSegments, segments)
 	if err != nil {
 		return Assembled{}, edge(err)
 	}

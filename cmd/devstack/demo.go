@@ -269,7 +269,7 @@ func (d *demo) record(ctx context.Context) (string, error) {
 		return "", err
 	}
 	d.recording = filepath.Join(d.dir, "recording.mp4")
-	err = tool.Generate(ctx, d.recording, ffmpeg.GenerateOptions{Seconds: float64(d.seconds), Width: 1280, Height: 720, FPS: 30, Sound: true})
+	err = tool.Generate(ctx, d.recording, ffmpeg.GenerateOptions{Seconds: float64(d.seconds), Width: 1280, Height: 720, FPS: "30"})
 	if err != nil {
 		return "", err
 	}

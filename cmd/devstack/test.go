@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
-	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
 )
 
 type testCmd struct {
@@ -47,7 +46,7 @@ func (c *testCmd) Run(ctx context.Context) error {
 	}
 	defer stack.Close()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Env = append(os.Environ(), testenv.Variable+"="+filepath.Join(dir, "env"))
+	cmd.Env = append(os.Environ(), devstack.TestVariable+"="+filepath.Join(dir, "env"))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second

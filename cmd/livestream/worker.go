@@ -131,7 +131,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			return steps, err
 		}
 		steps.Media = &activities.Media{
-			Tool: tool, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: log,
+			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: log,
 		}
 	}
 	return steps, nil

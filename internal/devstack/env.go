@@ -8,6 +8,9 @@ import (
 	"strings"
 )
 
+// TestVariable names, for tests, the file that describes their stack.
+const TestVariable = "LIVESTREAM_STACK"
+
 // Env is what a script or a test needs to know of a running stack: the content of
 // the file env in its folder, as shell assignments.
 type Env struct {

@@ -141,7 +141,7 @@ func (a archive) publish(tb testing.TB) string {
 	for name, list := range a.segments {
 		require.NoError(tb, os.WriteFile(filepath.Join(a.dir, name, "index.m3u8"), p.MediaPlaylist(list), 0o600))
 	}
-	master, err := p.MeasuredMasterPlaylist(a.info, a.ladder, a.inits, a.segments)
+	master, err := p.MasterPlaylist(a.info, a.ladder, a.inits, a.segments)
 	require.NoError(tb, err)
 	file := filepath.Join(a.dir, livestream.MasterPlaylist)
 	require.NoError(tb, os.WriteFile(file, master, 0o600))

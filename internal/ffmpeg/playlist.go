@@ -26,17 +26,11 @@ func (Playlists) MediaPlaylist(segments []livestream.Segment) []byte {
 	return b.Bytes()
 }
 
-// MasterPlaylist offers an archive's renditions. Its bit rates are the bounds
-// that the encoders keep; MeasuredMasterPlaylist has the real ones.
-func (p Playlists) MasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte) ([]byte, error) {
-	return p.MeasuredMasterPlaylist(info, ladder, initSegments, nil)
-}
-
-// MeasuredMasterPlaylist offers an archive's renditions with the bit rates of
+// MasterPlaylist offers an archive's renditions with the bit rates of
 // their segments, which for simple pictures are far below the bounds: a player
 // that knows them shows a better picture on the same line. A rendition without
 // segments here has the bounds.
-func (Playlists) MeasuredMasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte, segments map[string][]livestream.Segment) ([]byte, error) {
+func (Playlists) MasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte, segments map[string][]livestream.Segment) ([]byte, error) {
 	sound := info.AudioCodec != ""
 	if !sound && len(ladder) == 0 {
 		return nil, errors.New("master playlist: there are no renditions")

@@ -66,24 +66,24 @@ func TestMasterPlaylistBounds(t *testing.T) {
 	init := []byte("....avcC\x01\x64\x00\x1f....")
 	ladder := livestream.Ladder(1280, 720)
 	inits := map[string][]byte{"720p": init, "480p": init, "360p": init}
-	got, err := p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 59.94, AudioCodec: "aac"}, ladder, inits)
+	got, err := p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 59.94, AudioCodec: "aac"}, ladder, inits, nil)
 	require.NoError(t, err)
 	require.Contains(t, string(got), `#EXT-X-STREAM-INF:BANDWIDTH=5170000,AVERAGE-BANDWIDTH=4136000,CODECS="avc1.64001f,mp4a.40.2",RESOLUTION=1280x720,FRAME-RATE=59.940,AUDIO="audio"
 720p/index.m3u8
 `)
-	got, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 30}, ladder, inits)
+	got, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264", FrameRate: 30}, ladder, inits, nil)
 	require.NoError(t, err)
 	require.NotContains(t, string(got), "AUDIO")
 	require.NotContains(t, string(got), "mp4a")
-	got, err = p.MasterPlaylist(livestream.MediaInfo{AudioCodec: "opus"}, nil, nil)
+	got, err = p.MasterPlaylist(livestream.MediaInfo{AudioCodec: "opus"}, nil, nil, nil)
 	require.NoError(t, err)
 	require.Equal(t, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-INDEPENDENT-SEGMENTS\n"+
 		"#EXT-X-STREAM-INF:BANDWIDTH=160000,AVERAGE-BANDWIDTH=128000,CODECS=\"mp4a.40.2\"\naudio/index.m3u8\n", string(got))
 	for _, bad := range [][]byte{nil, []byte("avcC"), []byte("avcC\x02\x64\x00\x1f")} {
-		_, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264"}, ladder[:1], map[string][]byte{"720p": bad})
+		_, err = p.MasterPlaylist(livestream.MediaInfo{VideoCodec: "h264"}, ladder[:1], map[string][]byte{"720p": bad}, nil)
 		require.Error(t, err)
 	}
-	_, err = p.MasterPlaylist(livestream.MediaInfo{}, nil, nil)
+	_, err = p.MasterPlaylist(livestream.MediaInfo{}, nil, nil, nil)
 	require.Error(t, err)
 }
 

@@ -25,13 +25,10 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
 )
 
-// Variable names the file that describes the running test stack.
-const Variable = "LIVESTREAM_STACK"
-
 // Load gives the running test stack. Without one, the test fails.
 func Load(tb testing.TB) devstack.Env {
 	tb.Helper()
-	file := os.Getenv(Variable)
+	file := os.Getenv(devstack.TestVariable)
 	if file == "" {
 		tb.Fatalf("no test stack runs; use: make test, or for this package alone: go run ./cmd/devstack test -- go test ./path/to/package")
 	}
