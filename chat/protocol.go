@@ -1,0 +1,160 @@
+package chat
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Subprotocol is what client and server speak.
+const Subprotocol = "livestream.v1"
+
+// Codes of an error event.
+const (
+	codeRateLimited = "rate_limited"
+	codeTooLong     = "too_long"
+	codeEmpty       = "empty"
+	codeReadOnly    = "read_only"
+	codeMalformed   = "malformed"
+	codeUnavailable = "unavailable"
+)
+
+// Codes of a bye, and of the close frame that follows it.
+const (
+	byeDraining  = "draining"
+	byeSlow      = "too_slow"
+	byeLoggedOut = "logged_out"
+
+	// closeGoingAway is the protocol's own; closeResume tells a client to come back
+	// with ?since=; closeLoggedOut not to.
+	closeGoingAway = 1001
+	closeResume    = 4001
+	closeLoggedOut = 4003
+)
+
+// frame is what travels to a client: events, in order.
+func frame(events ...json.RawMessage) []byte {
+	size := len(`{"events":[]}`) + len(events)
+	for _, e := range events {
+		size += len(e)
+	}
+	b := bytes.NewBuffer(make([]byte, 0, size))
+	b.WriteString(`{"events":[`)
+	for i, e := range events {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(e)
+	}
+	b.WriteString(`]}`)
+	return b.Bytes()
+}
+
+// event encodes one of this package's own events.
+func event(v any) json.RawMessage {
+	content, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain structs of this package
+	}
+	return content
+}
+
+type welcome struct {
+	Type         string    `json:"type"`
+	ConnectionID string    `json:"connection_id"`
+	ResumeFrom   int64     `json:"resume_from"`
+	Recovered    bool      `json:"recovered"`
+	Gap          bool      `json:"gap"`
+	Settings     *settings `json:"settings,omitempty"`
+}
+
+// settings are a chat's modes.
+type settings struct {
+	SlowModeSeconds       int  `json:"slow_mode_seconds"`
+	FollowersOnly         bool `json:"followers_only"`
+	FollowerMinAgeSeconds int  `json:"follower_min_age_seconds"`
+}
+
+type errorEvent struct {
+	Type       string  `json:"type"`
+	Code       string  `json:"code"`
+	Detail     string  `json:"detail"`
+	Nonce      string  `json:"nonce,omitempty"`
+	RetryAfter float64 `json:"retry_after,omitempty"` // seconds
+}
+
+type byeEvent struct {
+	Type             string `json:"type"`
+	Code             string `json:"code"`
+	ReconnectAfterMS int64  `json:"reconnect_after_ms"`
+}
+
+type viewerCountEvent struct {
+	Type  string `json:"type"`
+	Count int64  `json:"count"`
+}
+
+type notificationEvent struct {
+	Type         string           `json:"type"`
+	ID           int64            `json:"id"`
+	Notification notificationBody `json:"notification"`
+}
+
+type notificationBody struct {
+	ID        string                      `json:"id"`
+	Type      livestream.NotificationType `json:"type"`
+	Read      bool                        `json:"read"`
+	CreatedAt time.Time                   `json:"created_at"`
+	Data      json.RawMessage             `json:"data"`
+}
+
+// message is what a client sends.
+type message struct {
+	Type  string `json:"type"`
+	Text  string `json:"text"`
+	Nonce string `json:"nonce"`
+}
+
+const maxNonce = 64
+
+// parseMessage reads a client's frame. The text comes out normalised and without
+// blanks around it; refusal is what to answer instead.
+func parseMessage(content []byte) (m message, refusal *errorEvent) {
+	refuse := func(code, detail string) (message, *errorEvent) {
+		return m, &errorEvent{Type: "error", Code: code, Detail: detail, Nonce: m.Nonce}
+	}
+	if !utf8.Valid(content) {
+		return refuse(codeMalformed, "a frame is UTF-8")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&m); err != nil || decoder.More() {
+		m.Nonce = ""
+		return refuse(codeMalformed, `a frame is one JSON object: {"type":"message","text":"…","nonce":"…"}`)
+	}
+	if len(m.Nonce) > maxNonce || strings.ContainsFunc(m.Nonce, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		m.Nonce = ""
+		return refuse(codeMalformed, "a nonce is up to 64 printable characters")
+	}
+	if m.Type != "message" {
+		return refuse(codeMalformed, "the type is not known")
+	}
+	m.Text = strings.TrimSpace(norm.NFC.String(m.Text))
+	if m.Text == "" {
+		return refuse(codeEmpty, "a message has text")
+	}
+	if utf8.RuneCountInString(m.Text) > livestream.MaxChatText {
+		return refuse(codeTooLong, "a message has up to 500 characters")
+	}
+	if strings.ContainsFunc(m.Text, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }) {
+		return refuse(codeMalformed, "a message has no control characters")
+	}
+	return m, nil
+}
