@@ -1,5 +1,10 @@
 package livestream
 
+import (
+	"io"
+	"time"
+)
+
 // MediaInfo is what a probe says of a file.
 type MediaInfo struct {
 	DurationSeconds float64 `json:"duration_seconds"`
@@ -89,3 +94,16 @@ func (e *MediaError) Error() string {
 }
 
 func (e *MediaError) Unwrap() error { return e.Err }
+
+// Object is one answer of the store: whole, a range, or "not modified" (Status
+// 304, no body). The caller closes Body.
+type Object struct {
+	Status       int // 200, 206, 304 or 416
+	Body         io.ReadCloser
+	Length       int64
+	ContentType  string
+	ContentRange string
+	CacheControl string
+	ETag         string
+	LastModified time.Time
+}

@@ -26,6 +26,9 @@ func RecordingPartSize(size int64) int64 {
 	return part
 }
 
+// RecordingPrefix is where the recordings of a stream live in object storage.
+func RecordingPrefix(stream uuid.UUID) string { return "recordings/" + stream.String() + "/" }
+
 // Upload is a recording on its way to object storage. ID is ours and opaque;
 // the storage's own id never leaves the server.
 type Upload struct {

@@ -33,6 +33,16 @@ type Identity struct {
 	FamilyID uuid.UUID
 }
 
+// JWK is a public key that verifies access tokens, as RFC 8037 has it.
+type JWK struct {
+	KeyType string `json:"kty"`
+	Curve   string `json:"crv"`
+	X       string `json:"x"`
+	KeyID   string `json:"kid"`
+	Alg     string `json:"alg"`
+	Use     string `json:"use"`
+}
+
 // TicketPurpose is what a WebSocket ticket opens.
 type TicketPurpose string
 

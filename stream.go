@@ -49,6 +49,7 @@ type Stream struct {
 	EndedAt           *time.Time
 	ReconnectDeadline *time.Time
 	ArchiveID         *uuid.UUID
+	ArchiveReady      bool // whether it can be played
 	CreatedAt         time.Time
 }
 

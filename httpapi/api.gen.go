@@ -5,20 +5,15 @@ package httpapi
 
 import (
 	"bytes"
-	"compress/flate"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
-	"path"
-	"strings"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
 	"github.com/gin-gonic/gin/binding"
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/oapi-codegen/runtime"
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
@@ -61,16 +56,16 @@ func (e HealthStatus) Valid() bool {
 
 // Defines values for MeRole.
 const (
-	Admin  MeRole = "admin"
-	Member MeRole = "member"
+	MeRoleAdmin  MeRole = "admin"
+	MeRoleMember MeRole = "member"
 )
 
 // Valid indicates whether the value is a known member of the MeRole enum.
 func (e MeRole) Valid() bool {
 	switch e {
-	case Admin:
+	case MeRoleAdmin:
 		return true
-	case Member:
+	case MeRoleMember:
 		return true
 	default:
 		return false
@@ -79,22 +74,22 @@ func (e MeRole) Valid() bool {
 
 // Defines values for NotificationType.
 const (
-	ArchiveReady NotificationType = "archive_ready"
-	NewFollower  NotificationType = "new_follower"
-	StreamLive   NotificationType = "stream_live"
-	TipReceived  NotificationType = "tip_received"
+	NotificationTypeArchiveReady NotificationType = "archive_ready"
+	NotificationTypeNewFollower  NotificationType = "new_follower"
+	NotificationTypeStreamLive   NotificationType = "stream_live"
+	NotificationTypeTipReceived  NotificationType = "tip_received"
 )
 
 // Valid indicates whether the value is a known member of the NotificationType enum.
 func (e NotificationType) Valid() bool {
 	switch e {
-	case ArchiveReady:
+	case NotificationTypeArchiveReady:
 		return true
-	case NewFollower:
+	case NotificationTypeNewFollower:
 		return true
-	case StreamLive:
+	case NotificationTypeStreamLive:
 		return true
-	case TipReceived:
+	case NotificationTypeTipReceived:
 		return true
 	default:
 		return false
@@ -130,13 +125,13 @@ func (e NotificationProgressStatus) Valid() bool {
 
 // Defines values for ReadNotificationsInputAll.
 const (
-	True ReadNotificationsInputAll = true
+	ReadNotificationsInputAllTrue ReadNotificationsInputAll = true
 )
 
 // Valid indicates whether the value is a known member of the ReadNotificationsInputAll enum.
 func (e ReadNotificationsInputAll) Valid() bool {
 	switch e {
-	case True:
+	case ReadNotificationsInputAllTrue:
 		return true
 	default:
 		return false
@@ -184,13 +179,13 @@ func (e ReadyStatus) Valid() bool {
 
 // Defines values for SessionTokenType.
 const (
-	Bearer SessionTokenType = "Bearer"
+	SessionTokenTypeBearer SessionTokenType = "Bearer"
 )
 
 // Valid indicates whether the value is a known member of the SessionTokenType enum.
 func (e SessionTokenType) Valid() bool {
 	switch e {
-	case Bearer:
+	case SessionTokenTypeBearer:
 		return true
 	default:
 		return false
@@ -253,25 +248,25 @@ func (e StreamIngest) Valid() bool {
 
 // Defines values for StreamStatus.
 const (
-	Ended        StreamStatus = "ended"
-	Ending       StreamStatus = "ending"
-	Live         StreamStatus = "live"
-	Reconnecting StreamStatus = "reconnecting"
-	Starting     StreamStatus = "starting"
+	StreamStatusEnded        StreamStatus = "ended"
+	StreamStatusEnding       StreamStatus = "ending"
+	StreamStatusLive         StreamStatus = "live"
+	StreamStatusReconnecting StreamStatus = "reconnecting"
+	StreamStatusStarting     StreamStatus = "starting"
 )
 
 // Valid indicates whether the value is a known member of the StreamStatus enum.
 func (e StreamStatus) Valid() bool {
 	switch e {
-	case Ended:
+	case StreamStatusEnded:
 		return true
-	case Ending:
+	case StreamStatusEnding:
 		return true
-	case Live:
+	case StreamStatusLive:
 		return true
-	case Reconnecting:
+	case StreamStatusReconnecting:
 		return true
-	case Starting:
+	case StreamStatusStarting:
 		return true
 	default:
 		return false
@@ -280,16 +275,16 @@ func (e StreamStatus) Valid() bool {
 
 // Defines values for TicketInputPurpose.
 const (
-	Chat          TicketInputPurpose = "chat"
-	Notifications TicketInputPurpose = "notifications"
+	TicketInputPurposeChat          TicketInputPurpose = "chat"
+	TicketInputPurposeNotifications TicketInputPurpose = "notifications"
 )
 
 // Valid indicates whether the value is a known member of the TicketInputPurpose enum.
 func (e TicketInputPurpose) Valid() bool {
 	switch e {
-	case Chat:
+	case TicketInputPurposeChat:
 		return true
-	case Notifications:
+	case TicketInputPurposeNotifications:
 		return true
 	default:
 		return false
@@ -361,16 +356,16 @@ func (e TransactionStatus) Valid() bool {
 
 // Defines values for ListStreamsParamsSort.
 const (
-	StartedAt ListStreamsParamsSort = "started_at"
-	Viewers   ListStreamsParamsSort = "viewers"
+	ListStreamsParamsSortStartedAt ListStreamsParamsSort = "started_at"
+	ListStreamsParamsSortViewers   ListStreamsParamsSort = "viewers"
 )
 
 // Valid indicates whether the value is a known member of the ListStreamsParamsSort enum.
 func (e ListStreamsParamsSort) Valid() bool {
 	switch e {
-	case StartedAt:
+	case ListStreamsParamsSortStartedAt:
 		return true
-	case Viewers:
+	case ListStreamsParamsSortViewers:
 		return true
 	default:
 		return false
@@ -501,11 +496,11 @@ type NextCursor = string
 
 // Notification defines model for Notification.
 type Notification struct {
-	CreatedAt time.Time              `json:"created_at"`
-	Data      map[string]interface{} `json:"data"`
-	ID        openapi_types.UUID     `json:"id"`
-	Read      bool                   `json:"read"`
-	Type      NotificationType       `json:"type"`
+	CreatedAt time.Time          `json:"created_at"`
+	Data      json.RawMessage    `json:"data"`
+	ID        openapi_types.UUID `json:"id"`
+	Read      bool               `json:"read"`
+	Type      NotificationType   `json:"type"`
 }
 
 // NotificationType defines model for Notification.Type.
@@ -540,17 +535,14 @@ type NotificationSettings struct {
 
 // Problem defines model for Problem.
 type Problem struct {
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
-	Errors *[]struct {
-		Field   string `json:"field"`
-		Message string `json:"message"`
-	} `json:"errors,omitempty"`
-	Instance  string `json:"instance"`
-	RequestID string `json:"request_id"`
-	Status    int    `json:"status"`
-	Title     string `json:"title"`
-	Type      string `json:"type"`
+	Code      string                  `json:"code"`
+	Detail    string                  `json:"detail"`
+	Errors    []livestream.FieldError `json:"errors,omitempty"`
+	Instance  string                  `json:"instance"`
+	RequestID string                  `json:"request_id"`
+	Status    int                     `json:"status"`
+	Title     string                  `json:"title"`
+	Type      string                  `json:"type"`
 }
 
 // ReadNotificationsInput defines model for ReadNotificationsInput.
@@ -746,9 +738,9 @@ type Timeline struct {
 
 // TimelineEvent defines model for TimelineEvent.
 type TimelineEvent struct {
-	At   time.Time              `json:"at"`
-	Data map[string]interface{} `json:"data"`
-	Seq  int64                  `json:"seq"`
+	At   time.Time       `json:"at"`
+	Data json.RawMessage `json:"data"`
+	Seq  int64           `json:"seq"`
 
 	// Type created, live, reconnecting, ending, ended, notify_started, notify_finished, recording_received, archive_started, archive_ready, archive_failed
 	Type string `json:"type"`
@@ -4884,214 +4876,4 @@ func (sh *strictHandler) GetReady(ctx *gin.Context) {
 	} else if response != nil {
 		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
 	}
-}
-
-// Base64 encoded, compressed with deflate, json marshaled OpenAPI spec.
-// Stored as a slice of fixed-width chunks rather than one concatenated
-// const string: with thousands of chunks the chained `+` fold is several
-// times slower for the Go compiler than parsing a slice literal.
-var swaggerSpec = []string{
-	"7D1rc9s2tn8Fw9uZ3p3SkvxKYvvDbtom2bR5Te1MZjdOJYg8klCTgAKAVlSv72+/gwdJkAQlSracbXf7",
-	"pQ4FgMB54bx5E0QsnTMKVIrg9CaYY45TkMD1v37IuGBc/RWDiDiZS8JocBqMKHyRw0j/OkJsguQM0BxP",
-	"AY1hwjgEYUDUuM8Z8GUQBhSnEJwGZkIQBiKaQYrVuin+8groVM6C04PBIAzkcq5GCskJnQa3t2Hw8kc1",
-	"Ti83x3JWrkbiIAw4fM4Ihzg4lTwDd+UJ4ymWwWmQZXpkc+VXJCWyebhnVHICAjGKsD5Uy2kSPd19ZQwT",
-	"nCVSHSVUJyNplgan++pcKaH2X8VOCJUwBa638la/HCcvY0jnTAKNlj/Dsrm3ixkggVNAV7BEmMZozOIl",
-	"mpJr0CiYEC4k4iDmjApAeIoJPUOYMjkDbsYSgY4ODtCIlG8aXsFyyCETEI966GdYCjSGhNEpkgwxCigT",
-	"wPXbMFdvnks0YRwdHKEZwhIlgIXs5UCaAY6Bl1ByTrSnjtSG/ONjDaT83/uhwrYErtb89SPa+79P333j",
-	"xeJ7AbyVRtTOh3cklFs12UBUM8U7zsYJpOrPiFEJVNMQns8TEmGFp/7cjPjuN6GQdhPAF5zOEzAzYrs4",
-	"4HRImRxOWEbVa2OQmCTBaaBwBQpPlCGRRTNkBmsAC4lppBbo4znpmx9Ef7B/cvIoPoj2HscHk73H0SPY",
-	"ezLZP9wbxE8mR+P96AAfggUBCKngcRocT/YjhQyJZSaC06PBURhIItUugzdMoud2WxYaeMwyeTpOML0K",
-	"bl3ofcNhEpwG/9Mv5Ujf/Cr6OaQ0DKuE/GGGJVoAlWjBmcWknaZWfcqjGbnWEMNxTAxzvONsDlwShYYJ",
-	"TgSEwdx5dBNEHLCEeIhlBa8xlrAnSQpN5IZBnHGNtKGAiNFYVGeybJw402iWjhXHhsEEkyTjsA4Cz+2w",
-	"21CJq/XEFgbzBC/HOLoaZjxRE2iWJFhtwtJtcwJnUw6iZeOlFHJk0MBzIA44Xq6C3NqNcKAGU3orREIq",
-	"1oHnl3yKmp9TGud4qWmM/A7D8VJC9WiEykdHQVOKlrS8+p2WtM7NYD2NcTyFYZRgA8XGydSI5ZhhHnfG",
-	"imXwjkiXsywdU0ySzutbVvVsNhd5Xd57TWAxjFhGZScQ37pi9KO5gMuDho60NdsrUOJQqYfjKqiu0FGN",
-	"HeqAamCmjszKCUumDV1J4ZD+p+LIbPwbRFKByJLLKyLkhtIoxhJ35oRc4Hn4wNG11q3yBr5Iq7PVkaV3",
-	"U11sxXHPC1YCqiTGR3W2CIRQhGMhZgEKsbNQSVrf48RcVRvBbGxmVSXIBvPxNSaWcTqJjCjjXKkmXk6a",
-	"K0Kk021Yo1g3dLZUruiDfBXttfUKuPhm/sCUdiHhF4gYV+u/pPNsU2qdYy67C+7384ThGOJ3mOstpPjL",
-	"SzNvfzCw+m7+YM3RzItXnSsuDrYpNRhi7iYNa9ty5vr29ry8/1duqC7IawqL1gY9pJeCEMryaP5WJzS1",
-	"Qjneu1WWJGyxOSNJzDtfR2PCvOfYSiMjQkn9oVHhPYtO9IE2XNVO4htcd/kkQqcbzep4+SaKvFbqCWvB",
-	"ri7cFjD57upieA3IBn+hi/QGwJrAaJygdq26aGqny11frJb6v/a9+nfAibJrNzqoaNzC7Mpz2dZ2ZGf5",
-	"dvHTh5/PN9zDFSy3v42TaYtUuPY+vzJs0Hwul22qrvf5l/X8oJY0G1HDzatDvWGz7MY3tIaTb9YrNiV0",
-	"mxsZUu0PqLlJjnwmIBZiwXhcG7x/8GQdrZh3OCv4TvAa/kSXRwHV/4wbgjOjC+cCJAVt8IcBjlNCvZr7",
-	"9pdKTk3rLxe9rTvfMT5idUR1F9p7wySZWL/dQ3ib7NXlf01lj+WROlKLMsocnI0ZSwA7npWSCCw4FWi1",
-	"rT4fcoiAXIMmKVgMc7wotFk92Jh8ay+fcmt2QzWlQAPAizcHEbvWCSpI/9qagbuZd44vb4PDWzO8o8Qi",
-	"lIjZarpdyzY5gYihZBInHV9N9VE771RIzOUdN9pUoXIbPAx4Rqn5a44zoYk/yk1O9beyuP3uDb/G1QSL",
-	"c+TCWVI5VxUd68jjHKQkdCq2NIMNC3slRIXpvSNcmeEXMq4Y8YxowOzuMqiEkhOT2USCt5nfeSzGpz9w",
-	"zvjWGvGEQBLfzeI3S6w2+esCrQwc3fjujTIsdLOKg5oc2u6Fzq+c1WexF0XDW2zh72w8zD0dzm59J/8F",
-	"cOyyjOimeaf4i/vUBEtqT+q2TeJIFSV9yu04XEHiKq2svcUrnrR1fjTv8ZebcsEMoqsVhLzRYgk2IeW0",
-	"ayDNa+OGQcwWdAPB67x2BT+UD9reClOOYy2CNtyABaKfJEuhuAEkN5ClxdCW12/lPM2vwtyM81idXA4F",
-	"+b2rr73pYd7QPT20VFN73eGB93X+bXucz/myZkoXcZpp7/dWbuVyqgvAHDhhFeor0bmNS8HmKwxz6ew6",
-	"C5S0cVIu/veaxMD+hbOYsL/0Pz7d+yfe+32wd9L7bu/Td9/861c334FFEuSeudG/8Qm1NaFcJ1Xm8eHj",
-	"o/0nB0cdcmaqbnDnYJX3+WE44SBm20CQm6lDya6A+hKYqjksq4mhuph/p1MiJPBttlp3hTg7PV630bDd",
-	"++Sm5fz6t8tL8em7v+V/XF728j+9dLDKUeXuZ7DGLeHuoaDM4aebw/BwcPvNeiZsuixWOsDKNIUNo5lE",
-	"ciyhmcb1PZECzYEjEwL3yq8ZkOlM+vWuVu/WgsTGy7yGX+zpzfDiXWGxYx8UzkGIzWGAowiEKPmlSWhf",
-	"5oSDGBLahNN5kSFQpFAdPnLSBB2QNBizqZKqX4Z1X8j3gDnwVkfYOvv/NXipSxkt7sHr+6vspgIDL+SV",
-	"wXiuxetWUh9LmDK+rKQoBkbuuhLBYwY5yFg1d+CbTegUhKxOhC+Kb7VlnCPAecRlOvdigutLr7JUxd53",
-	"zVA8Xev/uVBjXPNl5WA9qGG56KetyILYoOteA9ZrnR0uops/zrBs1eW28mVWqaPJ2DS+o/Omo+OzJLRN",
-	"aMrM6p5mB/hqeE1g0wBBPZ+vmc9rkf6tQIxGOo/XpH8yCmcIo4Rcg/r7W4HUWsARjmMOQqgxcgYowkkC",
-	"XE1fUJRCTLAaqCZ0y9qLGKUQyWEMOE4IhbtkAOZs6vMf3aczbxXDGs5z8/u0p+nK5FOvz6yzAqSwUlp8",
-	"G6U5cH+5eBvS1oLxq0nCFn7XTVuwppqh59KjI0EsHByfjOWyAsu1Hfs4pJG+V8igmhO0EBVeegxduViL",
-	"J7ggqKC6wuB+Of1fAf1vLaD/K3H/qBL3DyNC/wNEZLvo23WU1QrYrx1frRBnJQiOuTThPxuEKuBqnhZx",
-	"Qg16r4i6qBO6YxUdrvexuL7+JpQuSHQFGycNdbKmfZGc/GVNDmwTo4sZSwB9gPE5U5NzKRkisxgiNEoy",
-	"401fEwYyL6/Ywe3eWAOXrXKcMz5nomL+K3YrwrQ2ZORF9SYFHXUns32t/zAp5FfArhgxf8eza6Dyq/Nj",
-	"dTcbql+7TrUR8LmjlpH7kapsYQVvqHWIELkSJURGoOj/qyGa5pZDK+WLf+cJAWa2dvUXofEwV13KWZXY",
-	"ePnPItlgTfwKPpf5OqsTdC7yK9p13B4N2qs2Ly/PfXi54JgKHG3hTsXpBlpglBCgcigg4uAp8n3OuFbl",
-	"hEIGRzhh1EtF2+jdK4tKNi8cnAAMNzp6R23pitDYFYWS+PXw9swEfWWSuQZ05yS1SWY0mU1OZLDU9R0C",
-	"pEweRPF1aLnhb9jSRFR/zWE4x8tUg9XEtcxiaydv7hAodFeLj9AtXdIU4kK/hvBq9V9OJ26dnUO7Tdyv",
-	"OGzdsK/Y/A5+vYKqRMo2SkJJmFWJ8ZpQxlFGiTSZXm0xzBP7nxO/PB6sqz1zA1p47/dPN4e339wTz7Z5",
-	"7XXFvSdCZ1CRgpyxuAmFp+hc4wzZgcgMPEMLImcsk7pfgLaRtfxFEaMTwlOhf0ejilQeeTa0RmPeWN7c",
-	"QW2z1N9kjDVEt2u7yr1Av7oy1xCADnF+ziADp/eCGNpdh9VqUpFFEUBcTZIssi9LueGl9PdzJddfQ8c8",
-	"r3VZXZXKhRrpUzSTco4Y1/8Xub1zhiCdyyXikLJrEEg3BamkBRw9qaZW6Ol/Pe33P/6qY+V/+auX2W1d",
-	"RDXS1qHmYZNAvy85yoB0k3jjOrC6fs8Ng47r44w7jPh5QOPUvW5omUs89eXcrJF46xKf3DYzGybNVJOf",
-	"9P58PP7ehsH/XNWj/y0EfaBC0CZJaRU9yjiRy3PFcjZZxiRiFH89z2Hw04eLvGuQ9nCbccWqSpiaDjOE",
-	"TpjfU/XLs/ML9PTdS8Qm6JVub6C2it5x1kM/nb99gwhFguIrGEZYwBkisdC9jt6/f/nj9eMzpIjNPPnl",
-	"+Q/o8PDwRM14f/HDGUoZBd1VCVNkUY9GRmcYqUFpqTYiTONLiil6ef4WHR3sP0ajXKfQQzWUkdpBDykl",
-	"wrxxdHOpb+PL4BR97PV6n0J06d7L6vll0Ov1LoPb0RmqtuYiAinaQYxqpSzBQuqWVj30TOexF2c6OTp+",
-	"fElt4yKrrWEkpKI6NIpYDKMe+jBjaMGZBMQBx+qmO0V4InVzKISpUNuXDGG04ERCiDB68ewCiRlbqLG9",
-	"S6pJJQJqfHC2R9PTOY5msHfQG1inn8GpOO33F4tFD+ufe4xP+3au6L96+cOzN+fP9JxSqgdV1AZhcA3c",
-	"pCwF+2ocmwPFcxKcBoe9Qe9Qp33Jmaa+fm8BSbJ3RdmC9n9bXIle3rxpatwHSrxp9+DLODgNXoDUtbS1",
-	"1lAHg8GKtlD5it2aJ+n1PZ2TFD3rYlP9i9Xt/UsVe3M6MSl1K02xuouDd9k4IZFeLW/iZrKWkM5OEnmI",
-	"4/RjgDM5Cz6p6brzlHUziVYAKfp9mg8KK23lPt5426mVcZcNerj5l3Il0T0sZi3kbmirtRdSq/qGlwDp",
-	"mzZ0HQbmqvqnHVKd2+7GQ3xPTUO8rUnPin1FBOrAucz/+EkdqiTMnHJCTZMUFiCkaW7nkmROXk2y7N+Q",
-	"+NZcBQn4EjAVE7EFBY4YTZa5NDxFR4NDNJowPiZxDHQUoqPBERrlTtWiXduoF4Q1gv9Rvylv49PA0FFz",
-	"Dy8YvR9ItoLR7EkLZ7Mv3cRP3UQTkoDwwzLMGbrWFbGAUEeAvADZCo17p9c2QYnLtkq7JdgCxG1ArUnA",
-	"Naz+8sfg9lNB1Zmc9RM2NTG9ORMr0bOPRoRe44TEw4hDDFQSnIiRYSXdO3LC9IWdUX3b5WZsE4O6c0FZ",
-	"cvU9M6VFa/DmNDu0OeQBjvHf7ONexFI33fo0iBjnEEk0Y1wAGmszedm9x6DTXuG2qusqVfl2h6SX50N7",
-	"SO8NLPIr9O639AuQdjGDOVQAr/16thTDjO3uJ5lf4JpdgclosdnJ5j3fCjTBKUlMh9EoYUJ7NUQZ6hU9",
-	"9AYg1i0qXY3hzKWrypq2n6WunvRSmtrqHUitlv4dXF98HvxT7PN/HNHzwfX7R//4Sf4cHYwP4+PJ49nJ",
-	"b/vJIT2eP+Yncn/RndYqdSOdqM0j9n+8k9gvqOIZjRFGiWXRVXRgQdNOCE9rqFowfmVSo4xbl1C0P0BW",
-	"RcQSEak7zopSomgPnhCKOqeY0BCNIcKZAMcuSPESzfA1oDGAMnWE7KFXWAK3MquCwLwbbagpUBa5BpYs",
-	"iUBcE2/cQ2/lDPiCCKiKvspyntvJovJPSHIPIuCeKqUMzTHh90DKFxzHgHCNCo2sK16zjsZNnVSXC/IE",
-	"jXL/x1DiK6vmnaCRvq7sox56b8cI0/nYXJLWC5BR8jmDIubBYYp5rExfbbx7iM3u7uvcpa57SM3fhPrc",
-	"8rNO5Lf/EOR3YSxVllHpqLRcyPu7dd/OgWrxFeVOrhb6q6YOrbKHK3XpTaO4ekQFXZQAVnJW0dhCN0zG",
-	"AtmuKl4TmtofPS3JrZ+2WUn8x7JPG21idmuktir8b3V6MKFj9mWlkVpLLPNTTT9v3dMiuohu3z4isRgh",
-	"xtEIJ8moh54zDmRKC2clmVLGIfaJn1pPhLvIId33wLJ+VyHibcnwdfSnLrh9jfkVqiAIlXy3DrG2J/tK",
-	"QXBux3Tyi23of6rmYrc5te7R2ebkQ3s7+x8PurvaGG/5oEI9F9pJ4c0fmrRq4e3Z8MeScU569tdzwVka",
-	"VcKNCTCKv4W3CSPUJV1O+NrZ4bcztCVQFl3YDxsodX7BiZRAUZxxPE6WZ6jopKRFm2RJjMYwI/qud911",
-	"J0oamgbeZjVCp0qf05+4sAVAtGjBPNJa5YjLdF4M8n8HI0THg8OmKHUqcYNNfTot3/gwpLSlNC4D60GK",
-	"r0w6RY6QBWMmZcJGR55rBSnRld633cVJrfT4oZXASjVtiypoMH+GRmX910jrhaOyBmykCUkHwzQN5BVI",
-	"o93eJS8YSqpewZJPaldG4bRe73+tfz7E734t6HTHkmo1Wnbvey0/kOKVRZs7XnVcMJrdNWzQAUtuqs1d",
-	"tLKcx02Jx6ZM3kz4eWhPQwc6UjoYkcaPuNgt0/4ww3QKxuTC+esFNlFSIgUkk84M3QeTsbkdGXrv0eIC",
-	"kWf6Gr0DRbZcc89o3CY8Dh4U6WdoZKomjOGjKyd2LLGNY3WFSPFi2TUH9txP8niF+b3LkRcgvX1EH8gS",
-	"L97XgswCIDvF3N/ZAqWYLh3lsfQ4axWSTXyorZtydwrWVaiCu73X7lECvHt/gQBHMzTHXCLJtANspLUc",
-	"67B/hGYhwkmijjwqGo2NkG6KhcaZLPKBjI/93dvzC/3o2QWeCrXkyG1FNuqhi7tKGq2slzVNMRFKJff8",
-	"Al+IkMJD5T/orLKyod1dFOdKJ7RANzvrp/OjavOw0/2D4ycHJ/sHGzg7Ku3ZHlhbLkHj/eQacLBfauRS",
-	"oCnbLTt+D1Oi+A6ZnncF530rysq21ekcfl7q3xRN9G77OZFux2Ch/6OBTo++7T8buNX17eQsKE0nxTE0",
-	"zOUZFqaEcB0P2nPchQcbz3U0OM6N5xxSNEeDj2nrXye6C9vaHpIf83Tq4DI4GR9Ek+PD48nB48eH+9HJ",
-	"46PDo8NHR8f48OTJ8eHBk8sgqGVR72tp3Y2jWr6t1Imv709V8nwJaXXCSxGoHUPEUtjxxfs0SaxMwdy2",
-	"09iAsaVTAu3VlkYCPo+QDsMINOEsRftF6G2K5+LOWrBXnyoqs3eoQxXv+EpRjGfXwJdKX5gagpnh+Rwo",
-	"xCaL18ApRIQixs1HXe/HwN6FPzYnLVlWJK12wl+4A3fhifcUh/7RPNH1qravGmyzFYciRAJs3Lesi18R",
-	"gqtQRLt3+tkXHMlkqQsYldJcJBFbV6JbejjqoYPBARqZCrcRWsyAWs3KVEXOOVMqJUcxiRFlMs+CUQoR",
-	"SeHUejIkJxCbnBn9EgrXwG1yTCnDBj4vtbl6VqrbRybRofpUXdsRpuqZJPOhgGSSP3YWScg1bOchNzq6",
-	"W6P47+Anz4t6dQFdWXgbZCLO65xPdTGtUzqrNDxTysomEzBNmqvFscE8HUaYx8NrInC9OPo06PRZ5tst",
-	"xMlXsS0qZactZr6Bz1le9auo3Ff3a/iFSJQXhqKynPU+1abuW1bMaMtVdyrJLsgcYaSroxhvl1G+y2yD",
-	"8IAzrcL8iqD1p+CVgc/8Wk+FcR/iYlmDmR1rrvlrDHCIFEVHEJtWVPD0yhtle3+RktCin8KqUqPXO1VC",
-	"X8MKt92EJCbPTQMD9lJMkjwZ7iEufbag+TYcBGigWcjbQI0vrvIa7mJr6qrU4CUaZySJkdaSRW/ToEpe",
-	"mP7AAZX1OH3waIptqNiKyzpD9MflF6TbGCP/yPQOIZm/wgPOtxQQUMmXSqTnOsVOQflBGWlKQZ1hERpT",
-	"WLtxIZ5Ch+ukAG0lWiGcr0q1Adr7FaoHCi4U72uLFNnfz7S/W+dN4twKeBhsKE3ehBdWRxUyD3DPVwB3",
-	"W2W3+r0v47isfuHLZoNWPuplS8srn/HaKNGvHWkPJ/i2IRwlC+UMliZD5CGDy52Jp8rBNzZ9r6M6WDMC",
-	"vXrfe2HT03eEF73+6ivpARJFVmsSm+hw6jwePa7ATH9SfHW9rQa1jAM4xr5jnpsVjIXuyRyh9g1dcmbf",
-	"MJkHRXds4JjPbSOMFCAQZShhtHo33RnihSDtAM61PpDVQH7eHcTPHx68a5WoOjUCX+0SfV6M2qEkcD77",
-	"/vWyWz/MmGUIYYEZtrkP70qvu3R2+9Fs8w3WoDmPxP3J0Zzmssii+w+J5wWMZ4xdib5pmNheKnJOphRi",
-	"NF7mbfoIRSPz5576DcuMw6iHnlIE10ClCftEOAU0hgnjgCKtniizUFu8dT+0La8UxVohwolgtlqveIxY",
-	"EgNXq1N0jFJCfanUalcfzMlaAjAzwCbuZCMw9ZOsDNA7NQhHg5NH3gj91jq2dvDCtRzuq4OZxkbqgXUU",
-	"mTdV+1r2yj53FZW63h3pQfXl4uOUPt0MXwG9h1I6g7VvhSE5sd5OXYg90xJctFP6c8a1+pwJyHOeDgdI",
-	"9CqBG+t8nmE5akSGuwWCbTgjb1C+feJC3nq8ptp3d/87Xc8f2vNvTt+ivdvm7Tt209qW8pIhpgsz3bbz",
-	"6gpPwbax8+drzgAn5sN4XnPpeHBo0myIRDHHhAqvkfR3s8oO2dG+wQPqlxKR+6hrfWnK9m0DToSTvC2M",
-	"1PUjyFK4+KsDywIQOTiLL4m3+YvMd4h3KrfUC1rhFAaMGxObCJQS3WkURZiiMaBYiQ2bPxKc0ixJbkNF",
-	"Abvfm2KXGEs8xgKcjd0PVsHN5TCZfiYFyLRzUAdux6lmRH6dX76mC1tfG1t2QqOYK7IJOZp28nZheZF5",
-	"pog4bKStGvPbzLH6WLUmUXhmfc8ZjiMspKh3+PKNLjKkbPbcPMFLbL49nW8uz0dqTtYePSNKysKzcmZd",
-	"dDfSusnc2WPlcmsONh3omdC9LRDPqGkcayc76Ln9dPv/AQAA//8=",
-}
-
-// decodeSpec returns the embedded OpenAPI spec as raw JSON bytes,
-// after base64-decoding and flate-decompressing the embedded blob.
-func decodeSpec() ([]byte, error) {
-	encoded := strings.Join(swaggerSpec, "")
-	compressed, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, fmt.Errorf("error base64 decoding spec: %w", err)
-	}
-	zr := flate.NewReader(bytes.NewReader(compressed))
-	var buf bytes.Buffer
-	if _, err := buf.ReadFrom(zr); err != nil {
-		return nil, fmt.Errorf("read flate: %w", err)
-	}
-	if err := zr.Close(); err != nil {
-		return nil, fmt.Errorf("close flate reader: %w", err)
-	}
-
-	return buf.Bytes(), nil
-}
-
-var rawSpec = decodeSpecCached()
-
-// a naive cache of the decoded OpenAPI spec
-func decodeSpecCached() func() ([]byte, error) {
-	data, err := decodeSpec()
-	return func() ([]byte, error) {
-		return data, err
-	}
-}
-
-// Constructs a synthetic filesystem for resolving external references when loading openapi specifications.
-func PathToRawSpec(pathToFile string) map[string]func() ([]byte, error) {
-	res := make(map[string]func() ([]byte, error))
-	if len(pathToFile) > 0 {
-		res[pathToFile] = rawSpec
-	}
-
-	return res
-}
-
-// GetSpec returns the OpenAPI specification corresponding to the generated
-// code in this file. External references in the spec are resolved through
-// PathToRawSpec; externally-referenced files must be embedded in their
-// corresponding Go packages (via the import-mapping feature). URL-based
-// external refs are not supported.
-func GetSpec() (swagger *openapi3.T, err error) {
-	resolvePath := PathToRawSpec("")
-
-	loader := openapi3.NewLoader()
-	loader.IsExternalRefsAllowed = true
-	loader.ReadFromURIFunc = func(loader *openapi3.Loader, url *url.URL) ([]byte, error) {
-		pathToFile := url.String()
-		pathToFile = path.Clean(pathToFile)
-		getSpec, ok := resolvePath[pathToFile]
-		if !ok {
-			err1 := fmt.Errorf("path not found: %s", pathToFile)
-			return nil, err1
-		}
-		return getSpec()
-	}
-	var specData []byte
-	specData, err = rawSpec()
-	if err != nil {
-		return
-	}
-	swagger, err = loader.LoadFromData(specData)
-	if err != nil {
-		return
-	}
-	return
-}
-
-// GetSpecJSON returns the raw JSON bytes of the embedded OpenAPI
-// specification: decompressed but not unmarshaled. External references
-// are not resolved here; the bytes are the spec exactly as embedded by
-// codegen. The result is cached at package init time, so repeated calls
-// are cheap.
-func GetSpecJSON() ([]byte, error) {
-	return rawSpec()
-}
-
-// GetSwagger returns the OpenAPI specification corresponding to the
-// generated code in this file.
-//
-// Deprecated: GetSwagger predates kin-openapi renaming openapi3.Swagger
-// to openapi3.T. Use [GetSpec] instead. This wrapper is retained for
-// backwards compatibility.
-func GetSwagger() (*openapi3.T, error) {
-	return GetSpec()
 }

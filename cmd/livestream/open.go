@@ -35,6 +35,11 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *zap.Logger) (clie
 	}
 }
 
+// lazyTemporal connects on first use: reads and playback work without Temporal.
+func lazyTemporal(c config.Temporal, log *zap.Logger) (client.Client, error) {
+	return client.NewLazyClient(client.Options{HostPort: c.Address, Namespace: c.Namespace, Logger: telemetry.NewTemporalLogger(log)})
+}
+
 func openPostgres(ctx context.Context, c config.Postgres) (*postgres.DB, error) {
 	return postgres.Open(ctx, postgres.Config{
 		URL: c.URL, ReplicaURLs: c.ReplicaURLs, MaxConns: c.MaxConns, ConnectTimeout: c.Connect, IdleTimeout: c.Idle,

@@ -108,7 +108,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
-		Archives:      &activities.Archives{Store: archives, Timeline: streams, Notify: notifications, Push: push, Log: log, Now: now},
+		Archives:      &activities.Archives{Store: archives, Timeline: streams, Objects: bucket, Notify: notifications, Push: push, Log: log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := stripe.New(stripe.Config{

@@ -101,7 +101,7 @@ func TestRefreshTokenHasOneSuccessor(t *testing.T) {
 	first, hash := tokens.NewRefresh()
 	second, _ := tokens.NewRefresh()
 	require.NotEqual(t, first, second)
-	require.Equal(t, hash, auth.HashRefresh(first))
+	require.Equal(t, hash, tokens.HashRefresh(first))
 
 	next, nextHash := tokens.Successor(first)
 	again, againHash := tokens.Successor(first)

@@ -125,19 +125,9 @@ func (t *Tokens) Verify(access string) (livestream.Identity, error) {
 	return livestream.Identity{}, &livestream.Error{Code: livestream.CodeUnauthorized, Message: "the access token is not valid or has expired", Err: err}
 }
 
-// JWK is a public key as RFC 8037 has it.
-type JWK struct {
-	KeyType string `json:"kty"`
-	Curve   string `json:"crv"`
-	X       string `json:"x"`
-	KeyID   string `json:"kid"`
-	Alg     string `json:"alg"`
-	Use     string `json:"use"`
-}
-
 // JWKS lists the keys that verify access tokens.
-func (t *Tokens) JWKS() []JWK {
-	return []JWK{{
+func (t *Tokens) JWKS() []livestream.JWK {
+	return []livestream.JWK{{
 		KeyType: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(t.public),
 		KeyID: t.keyID, Alg: jwt.SigningMethodEdDSA.Alg(), Use: "sig",
 	}}
@@ -149,7 +139,7 @@ func (t *Tokens) NewRefresh() (token string, hash []byte) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // it never fails; see crypto/rand
 	token = base64.RawURLEncoding.EncodeToString(secret[:])
-	return token, HashRefresh(token)
+	return token, t.HashRefresh(token)
 }
 
 // Successor makes the refresh token that follows another. One token has one
@@ -158,12 +148,12 @@ func (t *Tokens) Successor(token string) (next string, hash []byte) {
 	mac := hmac.New(sha256.New, t.refresh)
 	mac.Write([]byte(token))
 	next = base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-	return next, HashRefresh(next)
+	return next, t.HashRefresh(next)
 }
 
 // HashRefresh is what is stored of a refresh token. The token is random, so that
 // a plain hash is enough.
-func HashRefresh(token string) []byte {
+func (*Tokens) HashRefresh(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
 	return sum[:]
 }

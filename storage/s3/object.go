@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -19,24 +18,11 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Object is one answer of the store: whole, a range, or "not modified" (Status
-// 304, no body). The caller closes Body.
-type Object struct {
-	Status       int // 200, 206, 304 or 416
-	Body         io.ReadCloser
-	Length       int64
-	ContentType  string
-	ContentRange string
-	CacheControl string
-	ETag         string
-	LastModified time.Time
-}
-
 // Get reads an object, or the range of it that a Range header names. An ETag
 // that still holds gives 304.
 //
 // Errors: not_found.
-func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*Object, error) {
+func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*livestream.Object, error) {
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key}
 	if rangeHeader != "" {
 		in.Range = &rangeHeader
@@ -46,7 +32,7 @@ func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) 
 	}
 	out, err := b.client.GetObject(ctx, in)
 	if status := statusOf(err); status == http.StatusNotModified || status == http.StatusRequestedRangeNotSatisfiable {
-		return &Object{Status: status, Body: http.NoBody, ETag: ifNoneMatch}, nil
+		return &livestream.Object{Status: status, Body: http.NoBody, ETag: ifNoneMatch}, nil
 	}
 	if isMissing(err) {
 		return nil, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
@@ -58,7 +44,7 @@ func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) 
 	if out.ContentRange != nil {
 		status = http.StatusPartialContent
 	}
-	return &Object{
+	return &livestream.Object{
 		Status: status, Body: out.Body, Length: aws.ToInt64(out.ContentLength),
 		ContentType: aws.ToString(out.ContentType), ContentRange: aws.ToString(out.ContentRange),
 		CacheControl: aws.ToString(out.CacheControl), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),

@@ -1,0 +1,132 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Config says how clients reach the product.
+type Config struct {
+	// PublicURL is the API's address as clients see it, without a slash at its end.
+	PublicURL string
+	// ChatURLs are the chat nodes' addresses as clients see them, ws:// or wss://.
+	// Behind a load balancer there is one.
+	ChatURLs []string
+}
+
+// Deps are what the handlers work with.
+type Deps struct {
+	Tokens        Tokens
+	Passwords     Passwords
+	Sessions      Sessions
+	Logouts       Logouts
+	Users         Users
+	Follows       Follows
+	Streams       Streams
+	Viewers       Viewers
+	Recordings    Recordings
+	Uploads       Uploads
+	Archives      Archives
+	Media         Media
+	Notifications Notifications
+	Push          NotificationPublisher
+	Transactions  Transactions
+	StripeEvents  StripeEvents
+	Webhooks      Webhooks
+	Idempotency   IdempotencyKeys
+	Tickets       Tickets
+	Workflows     Workflows
+	// Checks are what /ready asks, by name. Without "postgres" the API is down;
+	// without one of the others it is degraded.
+	Checks   map[string]func(context.Context) error
+	Log      *zap.Logger
+	Registry *prometheus.Registry
+	Now      func() time.Time
+}
+
+// Workflows starts and steers what must outlive this process.
+type Workflows interface {
+	StartStream(ctx context.Context, stream livestream.NewStream) error
+	EndStream(ctx context.Context, streamID uuid.UUID) error
+	CompleteRecording(ctx context.Context, upload livestream.Upload) (uuid.UUID, error)
+	DeleteArchive(ctx context.Context, archive livestream.Archive) error
+	SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error
+	DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error
+}
+
+// Server is the REST API.
+type Server struct {
+	config     Config
+	deps       Deps
+	router     *gin.Engine
+	operations operations
+	metrics    metrics
+	draining   atomic.Bool
+}
+
+var _ StrictServerInterface = (*Server)(nil)
+
+// requestTimeout bounds what a request waits for. The longest is a payment, which
+// waits for Stripe.
+const requestTimeout = 10 * time.Second
+
+// New makes the API. It is an http.Handler; Drain makes /health say 503.
+func New(config Config, deps Deps) (*Server, error) {
+	if config.PublicURL == "" || len(config.ChatURLs) == 0 {
+		return nil, errors.New("httpapi: PublicURL and ChatURLs are needed")
+	}
+	config.PublicURL = strings.TrimRight(config.PublicURL, "/")
+	contract, err := LoadContract()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{config: config, deps: deps, operations: newOperations(contract), metrics: newMetrics()}
+	if err := s.metrics.register(deps.Registry); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	gin.SetMode(gin.ReleaseMode)
+	s.router = gin.New()
+	s.router.ContextWithFallback = true // handlers see the request's deadline
+	s.router.HandleMethodNotAllowed = true
+	if err := s.router.SetTrustedProxies(nil); err != nil {
+		return nil, fmt.Errorf("httpapi: %w", err)
+	}
+	s.router.Use(s.identifyRequest, s.observe, s.recover)
+	s.router.NoRoute(func(c *gin.Context) {
+		s.fail(c, livestream.Errorf(livestream.CodeNotFound, "there is nothing at this address"))
+	})
+	s.router.NoMethod(func(c *gin.Context) {
+		s.fail(c, livestream.Errorf(livestream.CodeMethodNotAllowed, "this address does not take %s", c.Request.Method))
+	})
+	documents(s.router)
+	s.router.GET("/metrics", gin.WrapH(promhttp.HandlerFor(deps.Registry, promhttp.HandlerOpts{})))
+	s.router.Match([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, "/media/archives/:id/*file", s.serveMedia)
+	api := s.router.Group("", s.limitTime, s.validate, s.authenticate)
+	handlers := NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, invalid(err)) },
+		HandlerErrorFunc:         s.fail,
+		ResponseErrorHandlerFunc: s.fail,
+	})
+	RegisterHandlersWithOptions(api, handlers, GinServerOptions{
+		ErrorHandler: func(c *gin.Context, err error, _ int) { s.fail(c, invalid(err)) },
+	})
+	return s, nil
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+
+// Drain tells load balancers to look elsewhere; requests are still served.
+func (s *Server) Drain() { s.draining.Store(true) }

@@ -1,0 +1,205 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/binary"
+	"net/http"
+	"net/url"
+
+	"github.com/google/uuid"
+	"go.uber.org/zap"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/workflows"
+)
+
+// Streams stores broadcasts. What starts and ends them is a workflow.
+type Streams interface {
+	ByID(ctx context.Context, id uuid.UUID) (livestream.Stream, error)
+	List(ctx context.Context, filter livestream.StreamFilter, page livestream.Page) (livestream.List[livestream.Stream], error)
+	Update(ctx context.Context, id, userID uuid.UUID, patch livestream.StreamPatch) (livestream.Stream, error)
+	Timeline(ctx context.Context, streamID uuid.UUID, page livestream.Page) (livestream.List[livestream.StreamEvent], error)
+}
+
+// Viewers counts who watches now; streams that nobody watches may be missing.
+type Viewers interface {
+	Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error)
+	Peak(ctx context.Context, id uuid.UUID) (int64, error)
+}
+
+func (s *Server) StartStream(ctx context.Context, request StartStreamRequestObject) (StartStreamResponseObject, error) {
+	in := request.Body
+	if value(in.Ingest, StartStreamInputIngestExternal) == StartStreamInputIngestRtmp {
+		return nil, livestream.Errorf(livestream.CodeIngestUnavailable, "no RTMP ingest runs here; use external")
+	}
+	me := memberOf(ctx)
+	return idempotent(ctx, s, "stream", request.Params.IdempotencyKey, in, func(id uuid.UUID) (StartStreamResponseObject, int, error) {
+		stream := livestream.NewStream{
+			ID: id, UserID: me.UserID, Title: in.Title, Description: value(in.Description, ""), Category: value(in.Category, ""),
+			Tags: value(in.Tags, []string{}), Ingest: livestream.IngestExternal, Record: value(in.Record, true),
+		}
+		if err := s.deps.Workflows.StartStream(ctx, stream); err != nil {
+			return nil, 0, err
+		}
+		started, err := s.deps.Streams.ByID(ctx, id)
+		if err != nil {
+			return nil, 0, err
+		}
+		return StartStream201JSONResponse(s.startedStreamOf(started)), http.StatusCreated, nil
+	})
+}
+
+func (s *Server) ListStreams(ctx context.Context, request ListStreamsRequestObject) (ListStreamsResponseObject, error) {
+	in := request.Params
+	page, err := pageOf(in.Limit, in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	list, err := s.deps.Streams.List(ctx, livestream.StreamFilter{
+		Status: optional(in.Status, func(v StreamStatus) livestream.StreamStatus { return livestream.StreamStatus(v) }),
+		UserID: in.UserID, Category: in.Category, Sort: livestream.StreamSort(value(in.Sort, ListStreamsParamsSortStartedAt)),
+	}, page)
+	if err != nil {
+		return nil, err
+	}
+	s.countViewers(ctx, list.Data)
+	return ListStreams200JSONResponse{Data: each(list.Data, s.streamOf), NextCursor: nextCursor(list.Next)}, nil
+}
+
+func (s *Server) GetStream(ctx context.Context, request GetStreamRequestObject) (GetStreamResponseObject, error) {
+	stream, err := s.deps.Streams.ByID(ctx, request.ID)
+	if err != nil {
+		return nil, err
+	}
+	return GetStream200JSONResponse(s.streamNow(ctx, stream)), nil
+}
+
+func (s *Server) UpdateStream(ctx context.Context, request UpdateStreamRequestObject) (UpdateStreamResponseObject, error) {
+	stream, err := s.deps.Streams.Update(ctx, request.ID, memberOf(ctx).UserID, livestream.StreamPatch{
+		Title: request.Body.Title, Description: request.Body.Description, Category: request.Body.Category, Tags: request.Body.Tags,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return UpdateStream200JSONResponse(s.streamNow(ctx, stream)), nil
+}
+
+func (s *Server) EndStream(ctx context.Context, request EndStreamRequestObject) (EndStreamResponseObject, error) {
+	stream, err := s.ownStream(ctx, request.ID)
+	if err != nil {
+		return nil, err
+	}
+	if stream.Status != livestream.StreamEnded {
+		if err := s.deps.Workflows.EndStream(ctx, stream.ID); err != nil {
+			return nil, err
+		}
+		if stream, err = s.deps.Streams.ByID(ctx, stream.ID); err != nil {
+			return nil, err
+		}
+	}
+	return EndStream202JSONResponse(s.streamNow(ctx, stream)), nil
+}
+
+func (s *Server) GetTimeline(ctx context.Context, request GetTimelineRequestObject) (GetTimelineResponseObject, error) {
+	page, err := pageOf(request.Params.Limit, request.Params.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.ownStream(ctx, request.ID); err != nil {
+		return nil, err
+	}
+	list, err := s.deps.Streams.Timeline(ctx, request.ID, page)
+	if err != nil {
+		return nil, err
+	}
+	return GetTimeline200JSONResponse{Data: each(list.Data, func(e livestream.StreamEvent) TimelineEvent {
+		return TimelineEvent{Seq: e.Seq, Type: string(e.Type), At: e.At, Data: e.Data}
+	}), NextCursor: nextCursor(list.Next)}, nil
+}
+
+// ownStream finds a stream that belongs to the one who asks.
+//
+// Errors: stream_not_found, forbidden.
+func (s *Server) ownStream(ctx context.Context, id uuid.UUID) (livestream.Stream, error) {
+	stream, err := s.deps.Streams.ByID(ctx, id)
+	if err == nil && stream.UserID != memberOf(ctx).UserID {
+		err = livestream.Errorf(livestream.CodeForbidden, "this stream is another's")
+	}
+	return stream, err
+}
+
+// countViewers fills in the counts of the streams that are on, which are in Redis
+// alone. With Redis away they stay as they are.
+func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) {
+	var on []uuid.UUID
+	for _, stream := range streams {
+		if stream.Status.Active() {
+			on = append(on, stream.ID)
+		}
+	}
+	if len(on) == 0 {
+		return
+	}
+	counts, err := s.deps.Viewers.Viewers(ctx, on...)
+	if err != nil {
+		s.deps.Log.Warn("count viewers", zap.Error(err))
+		return
+	}
+	for i := range streams {
+		if stream := &streams[i]; stream.Status.Active() {
+			stream.ViewerCount = counts[stream.ID]
+			stream.PeakViewerCount = max(stream.PeakViewerCount, stream.ViewerCount)
+		}
+	}
+}
+
+// streamNow is a stream with its viewers as they are now.
+func (s *Server) streamNow(ctx context.Context, stream livestream.Stream) Stream {
+	one := []livestream.Stream{stream}
+	s.countViewers(ctx, one)
+	if stream.Status.Active() {
+		if peak, err := s.deps.Viewers.Peak(ctx, stream.ID); err == nil {
+			one[0].PeakViewerCount = max(one[0].PeakViewerCount, peak)
+		}
+	}
+	return s.streamOf(one[0])
+}
+
+func (s *Server) streamOf(v livestream.Stream) Stream {
+	out := Stream{
+		ID: v.ID, UserID: v.UserID, Title: v.Title, Description: v.Description, Category: v.Category, Tags: v.Tags,
+		Status: StreamStatus(v.Status), Ingest: StreamIngest(v.Ingest), Record: v.Record,
+		ViewerCount: v.ViewerCount, PeakViewerCount: v.PeakViewerCount, ChatURL: s.chatURL(v.ID),
+		StartedAt: v.StartedAt, EndedAt: v.EndedAt, ReconnectDeadline: v.ReconnectDeadline, ArchiveID: v.ArchiveID, CreatedAt: v.CreatedAt,
+	}
+	if v.ArchiveID != nil && v.ArchiveReady {
+		out.PlaybackURL = s.mediaURL(*v.ArchiveID, livestream.MasterPlaylist)
+	}
+	return out
+}
+
+// startedStreamOf is what the owner gets from the start.
+func (s *Server) startedStreamOf(stream livestream.Stream) StartedStream {
+	v := s.streamOf(stream)
+	return StartedStream{
+		ID: v.ID, UserID: v.UserID, Title: v.Title, Description: v.Description, Category: v.Category, Tags: v.Tags,
+		Status: v.Status, Ingest: StartedStreamIngest(v.Ingest), Record: v.Record, ViewerCount: v.ViewerCount, PeakViewerCount: v.PeakViewerCount,
+		PlaybackURL: v.PlaybackURL, ChatURL: v.ChatURL, StartedAt: v.StartedAt, EndedAt: v.EndedAt,
+		ReconnectDeadline: v.ReconnectDeadline, ArchiveID: v.ArchiveID, CreatedAt: v.CreatedAt,
+		WorkflowID: workflows.StreamID(v.ID),
+	}
+}
+
+// chatURL is the address of a stream's chat. All viewers of a stream are sent to
+// one node, as long as there are addresses of nodes and not of a load balancer:
+// then it has the room once.
+func (s *Server) chatURL(stream uuid.UUID) string {
+	return s.chatNode(stream) + "/ws/streams/" + stream.String() + "/chat"
+}
+
+func (s *Server) chatNode(id uuid.UUID) string {
+	// The last bytes of a UUIDv7 are random.
+	return s.config.ChatURLs[binary.BigEndian.Uint64(id[8:])%uint64(len(s.config.ChatURLs))]
+}
+
+func withTicket(address, ticket string) string { return address + "?ticket=" + url.QueryEscape(ticket) }
