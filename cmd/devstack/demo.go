@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 )
 
 type demoCmd struct {
+	stackFlags
 	Seconds int `default:"20" help:"Length of the recording that is made and archived, in seconds."`
 }
 
@@ -24,7 +26,7 @@ const demoTimeout = 10 * time.Minute
 
 // Run walks through the main job on the running stack, or on one of its own.
 func (c *demoCmd) Run(ctx context.Context) error {
-	env, stop, err := runningStack(ctx)
+	ctx, env, stop, err := c.running(ctx)
 	if err != nil {
 		return err
 	}
@@ -294,6 +296,9 @@ func until(ctx context.Context, limit time.Duration, condition func() (bool, err
 		}
 		select {
 		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
+				return cause
+			}
 			return fmt.Errorf("it did not happen within %s", limit)
 		case <-tick.C:
 		}

@@ -18,12 +18,13 @@ type cli struct {
 	Up        upCmd        `cmd:"" help:"Start everything and keep it running until Ctrl-C (make dev)."`
 	Demo      demoCmd      `cmd:"" help:"Walk through the main job (make demo)."`
 	Test      testCmd      `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
-	Bench     benchCmd     `cmd:"" help:"Measure what the product promises (make bench)."`
+	Bench     benchCmd     `cmd:"" help:"Measure the start of a stream (make bench)."`
 	Stripesim stripesimCmd `cmd:"" help:"Run the Stripe simulator alone."`
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// A terminal that is closed ends us as Ctrl-C does.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var c cli
 	parsed := kong.Parse(&c,
@@ -36,7 +37,7 @@ func main() {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-	case errors.As(err, &exit):
+	case errors.As(err, &exit) && exit.ExitCode() > 0 && parsed.Command() == "test <command>":
 		os.Exit(exit.ExitCode())
 	default:
 		fmt.Fprintln(os.Stderr, "devstack:", err)

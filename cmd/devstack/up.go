@@ -4,29 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/livestream-pro/livestream-pro/internal/client"
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
 )
 
-type upCmd struct {
+// stackFlags say how make dev, and what starts a stack like it, run.
+type stackFlags struct {
 	ChatNodes int    `env:"CHAT_NODES" default:"2" help:"How many chat nodes run."`
 	Limits    string `env:"LIMITS" default:"normal" enum:"normal,load" help:"load lifts the rate and connection limits for a load test from one address."`
 	devstack.Ports
 }
 
+type upCmd struct{ stackFlags }
+
 // Run starts the stack and waits for Ctrl-C.
 func (c *upCmd) Run(ctx context.Context) error {
 	stack, err := c.start(ctx)
-	if err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return nil // Ctrl-C while it was starting
+	if ctx.Err() != nil {
+		if err == nil {
+			stack.Close()
 		}
+		return nil // Ctrl-C while it was starting
+	}
+	if err != nil {
 		return err
 	}
 	defer stack.Close()
@@ -43,64 +48,95 @@ LiveStream Pro is running.
 Try next, in another terminal:
   make demo
   curl -s %s/api/streams
-  temporal workflow list --address %s --namespace %s
+  %s workflow list --address %s --namespace %s
 
 Ctrl-C stops all of it; the data stays in .devstack/.
-`, env.APIURL, env.APIURL, strings.Join(env.ChatURLs, " "), env.TemporalUIURL, env.APIURL, env.TemporalAddress, env.TemporalNamespace)
+`, env.APIURL, env.APIURL, strings.Join(env.ChatURLs, " "), env.TemporalUIURL, env.APIURL, c.temporal(env), env.TemporalAddress, env.TemporalNamespace)
 	select {
 	case <-ctx.Done():
 		fmt.Println("\nstopping …")
 		return nil
 	case err := <-stack.Failed():
-		return fmt.Errorf("%w; start it again with: make dev", err)
+		return fmt.Errorf("%w; everything is stopped, start it again with: make dev", err)
 	}
 }
 
-func (c *upCmd) start(ctx context.Context) (*devstack.Stack, error) {
+// temporal is how to call Temporal's command line from the project's folder.
+func (c *upCmd) temporal(env devstack.Env) string {
+	if rel, err := filepath.Rel(filepath.Dir(env.Dir), env.TemporalCLI); err == nil && !strings.HasPrefix(rel, "..") {
+		return rel
+	}
+	return "temporal"
+}
+
+func (f *stackFlags) start(ctx context.Context) (*devstack.Stack, error) {
 	root, err := devstack.FindRoot()
 	if err != nil {
 		return nil, err
 	}
+	if f.ChatNodes < 1 {
+		return nil, fmt.Errorf("CHAT_NODES is %d; one chat node is the least", f.ChatNodes)
+	}
 	dir := filepath.Join(root, ".devstack")
 	return devstack.Start(ctx, devstack.Options{
-		Root: root, Dir: dir, Cache: filepath.Join(dir, "bin"), Ports: c.Ports,
-		Replicas: 2, ChatNodes: c.ChatNodes, Roles: true, Limits: c.Limits, Out: os.Stdout,
+		Root: root, Dir: dir, Cache: filepath.Join(dir, "bin"), Ports: f.Ports,
+		Replicas: 2, ChatNodes: f.ChatNodes, Roles: true, Limits: f.Limits, Migrate: migrate, Out: os.Stdout,
 	})
 }
 
-// runningStack gives the stack that make dev runs, or starts one that stop ends.
-func runningStack(ctx context.Context) (env devstack.Env, stop func(), err error) {
+// running gives the stack that make dev runs, or starts one that stop ends. The
+// context ends when a server of its own does.
+func (f *stackFlags) running(ctx context.Context) (_ context.Context, env devstack.Env, stop func(), err error) {
 	root, err := devstack.FindRoot()
 	if err != nil {
-		return env, nil, err
+		return nil, env, nil, err
 	}
-	env, err = devstack.LoadEnv(filepath.Join(root, ".devstack", "env"))
-	if err == nil && answers(ctx, env.APIURL) {
+	dir := filepath.Join(root, ".devstack")
+	if devstack.Running(dir) {
+		env, err := await(ctx, dir)
+		if err != nil {
+			return nil, env, nil, err
+		}
 		fmt.Println("using the stack that runs at", env.APIURL)
-		return env, func() {}, nil
+		return ctx, env, func() {}, nil
 	}
 	fmt.Println("starting a stack of its own; make dev would keep one running")
-	up := upCmd{ChatNodes: 2, Limits: "normal", Ports: devstack.DefaultPorts()}
-	stack, err := up.start(ctx)
+	stack, err := f.start(ctx)
 	if err != nil {
-		return env, nil, err
+		return nil, env, nil, err
 	}
 	fmt.Println()
-	return stack.Env, stack.Close, nil
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case err := <-stack.Failed():
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, stack.Env, func() { cancel(nil); stack.Close() }, nil
 }
 
-func answers(ctx context.Context, api string) bool {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api+"/health", nil)
-	if err != nil {
-		return false
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return false
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body) // so that the connection can be used again
-	return response.StatusCode == http.StatusOK
+// startLimit is how long another's stack may take to start; the first time its
+// programs are built.
+const startLimit = 10 * time.Minute
+
+// await waits for the stack that another process runs in a folder.
+func await(ctx context.Context, dir string) (env devstack.Env, err error) {
+	told := false
+	err = until(ctx, startLimit, func() (bool, error) {
+		if !devstack.Running(dir) {
+			return false, errors.New("the stack was stopped meanwhile")
+		}
+		var err error
+		if env, err = devstack.LoadEnv(filepath.Join(dir, "env")); err == nil {
+			err = client.New(env.APIURL).Do(ctx, "GET", "/health", nil, nil)
+		}
+		if err != nil && !told {
+			fmt.Println("waiting for the stack that is being started")
+			told = true
+		}
+		return err == nil, nil
+	})
+	return env, err
 }

@@ -1,13 +1,16 @@
 package devstack
 
 import (
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
+	"syscall"
 )
 
-// Ports are where the components listen, on the loopback address; 0 is any free
-// one.
+// Ports are where the components listen, on the loopback address. A stack for
+// tests takes free ones instead.
 type Ports struct {
 	API        int `name:"api-port" env:"API_PORT" default:"8080" help:"Port of the API."`
 	Chat       int `name:"chat-port" env:"CHAT_PORT" default:"8081" help:"Port of the first chat node; the others follow."`
@@ -20,29 +23,88 @@ type Ports struct {
 	Worker     int `name:"worker-port" env:"WORKER_PORT" default:"9101" help:"Port of the worker's health; the transcoder's follows."`
 }
 
-// take makes sure that a port is free, or finds a free one for 0. variable is
-// what changes it.
-func take(port int, what, variable string) (int, error) {
-	listener, err := net.Listen("tcp", address(port))
-	if err != nil {
-		return 0, fmt.Errorf("port %d, for %s, is taken; stop what listens there, or choose another one with %s", port, what, variable)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+// plan is the port of each process.
+type plan struct {
+	api, temporal, temporalUI, postgres, redis, s3, stripe, worker, transcode int
+	chat, replicas                                                            []int
 }
 
-func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
+// claim makes sure that all ports are free before anything starts, so that one
+// that is taken is told at once.
+func claim(o Options) (plan, error) {
+	var p plan
+	claims := []struct {
+		to       *int
+		want     int
+		what     string
+		variable string
+	}{
+		{&p.postgres, o.Ports.Postgres, "Postgres", "POSTGRES_PORT"},
+		{&p.redis, o.Ports.Redis, "Redis", "REDIS_PORT"},
+		{&p.temporal, o.Ports.Temporal, "Temporal", "TEMPORAL_PORT"},
+		{&p.temporalUI, o.Ports.TemporalUI, "Temporal's UI", "TEMPORAL_UI_PORT"},
+		{&p.s3, o.Ports.S3, "the S3 gateway", "S3_PORT"},
+		{&p.stripe, o.Ports.Stripe, "the Stripe simulator", "STRIPE_PORT"},
+		{&p.api, o.Ports.API, "the API", "API_PORT"},
+		{&p.worker, o.Ports.Worker, "the worker", "WORKER_PORT"},
+		{&p.transcode, o.Ports.Worker + 1, "the transcoder", "WORKER_PORT"},
+	}
+	p.replicas, p.chat = make([]int, o.Replicas), make([]int, o.ChatNodes)
+	for i := range p.replicas {
+		claims = append(claims, claims[0])
+		claims[len(claims)-1].to, claims[len(claims)-1].want = &p.replicas[i], o.Ports.Postgres+1+i
+	}
+	for i := range p.chat {
+		claims = append(claims, claims[0])
+		last := &claims[len(claims)-1]
+		last.to, last.want, last.what, last.variable = &p.chat[i], o.Ports.Chat+i, "chat", "CHAT_PORT"
+	}
+	// All are held until the last one is there, so that none is given out twice.
+	for _, c := range claims {
+		listener, err := listen(o.Test, c.want)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return p, fmt.Errorf("port %d, for %s, is taken; stop what listens there, or choose another one: %s=%d make dev", c.want, c.what, c.variable, c.want+1000)
+		}
+		if err != nil {
+			return p, fmt.Errorf("port %d, for %s: %w; choose another one with %s", c.want, c.what, err, c.variable)
+		}
+		defer listener.Close()
+		*c.to = listener.Addr().(*net.TCPAddr).Port
+	}
+	return p, nil
+}
+
+func listen(anywhere bool, port int) (net.Listener, error) {
+	if anywhere {
+		return listenAnywhere()
+	}
+	return net.Listen("tcp", address(port))
+}
+
+// Free ports are looked for below those that systems give to outgoing
+// connections, one of which could take a port before its server does.
+const (
+	firstFreePort = 20000
+	lastFreePort  = 32000
+)
+
+func listenAnywhere() (listener net.Listener, err error) {
+	for range 100 {
+		if listener, err = net.Listen("tcp", address(firstFreePort+rand.IntN(lastFreePort-firstFreePort))); err == nil {
+			return listener, nil
+		}
+	}
+	return nil, err
+}
 
 // FreeAddress is a loopback address that nobody listens on now.
 func FreeAddress() (string, error) {
-	port, err := take(0, "a test", "")
-	return address(port), err
+	listener, err := listenAnywhere()
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
 }
 
-// DefaultPorts are those of make dev, changed by the same variables.
-func DefaultPorts() Ports {
-	p := Ports{
-		API: 8080, Chat: 8081, Temporal: 7233, TemporalUI: 8233, Postgres: 5433, Redis: 6380, S3: 7070, Stripe: 12111, Worker: 9101,
-	}
-	return p
-}
+func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

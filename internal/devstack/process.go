@@ -1,7 +1,6 @@
 package devstack
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +31,8 @@ type Process struct {
 	mu   sync.Mutex
 	cmd  *exec.Cmd
 	done chan struct{}
-	err  error
+	err  error // how it ended, once done is closed
+	from int64 // where its log begins
 }
 
 // Log is the file that the process writes to.
@@ -40,7 +40,7 @@ func (p *Process) Log() string { return filepath.Join(p.Dir, "log", p.Name+".log
 
 func (p *Process) pidFile() string { return filepath.Join(p.Dir, "run", p.Name+".pid") }
 
-// Start runs the process. It goes on when ctx ends; Stop or Kill end it.
+// Start runs the process until Stop or Kill end it.
 func (p *Process) Start() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -49,6 +49,9 @@ func (p *Process) Start() error {
 		return fmt.Errorf("open the log of %s: %w", p.Name, err)
 	}
 	defer log.Close()
+	if info, err := log.Stat(); err == nil {
+		p.from = info.Size()
+	}
 	cmd := exec.Command(p.Path, p.Args...)
 	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Dir = p.Dir
@@ -101,9 +104,6 @@ const stopTimeout = 15 * time.Second
 
 // Stop asks the process to end, and kills it when it does not.
 func (p *Process) Stop() {
-	if p.cmd == nil {
-		return
-	}
 	signal := p.StopSignal
 	if signal == 0 {
 		signal = syscall.SIGTERM
@@ -138,22 +138,41 @@ func (p *Process) await(ctx context.Context, limit time.Duration, ready func(ctx
 		}
 		select {
 		case <-p.Done():
-			return fmt.Errorf("%s stopped: %s (log: %s)", p.Name, p.lastWords(), p.Log())
+			return p.ended()
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready after %s: %w (log: %s)", p.Name, limit, last, p.Log())
+			return fmt.Errorf("%s is not ready after %s: %w; see %s", p.Name, limit, last, p.Log())
 		case <-tick.C:
 		}
 	}
 }
 
-// lastWords is the last line of the log, which mostly says why.
+// ended says how the process ended, when it should not have.
+func (p *Process) ended() error {
+	<-p.Done()
+	how := "it ended by itself"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	if words := p.lastWords(); words != "" {
+		how += ": " + words
+	}
+	return fmt.Errorf("%s stopped (%s); see %s", p.Name, how, p.Log())
+}
+
+// lastWords is the last line of the log since the start, which mostly says why.
 func (p *Process) lastWords() string {
 	content, err := os.ReadFile(p.Log())
-	if err != nil {
-		return err.Error()
+	if err != nil || int64(len(content)) < p.from {
+		return ""
 	}
-	lines := bytes.Split(bytes.TrimSpace(content), []byte("\n"))
-	return strings.TrimSpace(string(lines[len(lines)-1]))
+	return lastLine(content[p.from:])
+}
+
+// lastLine is the last line of an output that says anything.
+func lastLine(output []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	line := strings.TrimSpace(lines[len(lines)-1])
+	return line[:min(len(line), 300)]
 }
 
 // stale says whether a process of an earlier run is still there.
@@ -172,16 +191,26 @@ func (p *Process) stale() error {
 	return os.Remove(p.pidFile())
 }
 
-// run runs a command to its end, with its output in the error.
-func run(ctx context.Context, user *syscall.Credential, env []string, name string, args ...string) error {
+// run runs a command to its end, or until ctx ends, with all its children. An
+// error has the last line of its output, and says where all of it is.
+func (s *Stack) run(ctx context.Context, owner *syscall.Credential, name string, args ...string) error {
+	runtime.LockOSThread() // see Start
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), env...)
-	cmd.Dir = "/"
-	if user != nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: user}
+	cmd.Dir = s.options.Root
+	cmd.SysProcAttr = childAttributes(owner)
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	output, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
 	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", filepath.Base(name), err, bytes.TrimSpace(out[max(0, len(out)-500):]))
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	return nil
+	name = filepath.Base(name)
+	log := filepath.Join(s.options.Dir, "log", name+".log")
+	if unwritten := os.WriteFile(log, output, 0o644); unwritten != nil || len(output) == 0 {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return fmt.Errorf("%s: %w: %s; see %s", name, err, lastLine(output), log)
 }

@@ -43,44 +43,25 @@ func (r *Role) Ready(ctx context.Context) error {
 // WorkerQueues are the queues of the role worker; the role transcode has its own.
 const WorkerQueues = "stream,notify,archive,payment"
 
-// migrate brings the database's schema up to date; for tests a template too, of
-// which each makes its own database.
-func (s *Stack) migrate(ctx context.Context) (string, error) {
-	urls := []string{s.Env.DatabaseURL}
-	if s.options.Test {
-		template := strings.TrimSuffix(s.Env.DatabaseURL, "/livestream") + "/" + TemplateDatabase
-		if err := createDatabase(ctx, s.Env.DatabaseURL, TemplateDatabase); err != nil {
-			return "", err
-		}
-		urls = append(urls, template)
-	}
-	for _, url := range urls {
-		if err := run(ctx, nil, []string{"DATABASE_URL=" + url}, s.Env.Binary, "migrate"); err != nil {
-			return "", err
-		}
-	}
-	return "", nil
-}
-
 // roles starts the product's processes and watches over them.
 func (s *Stack) roles(ctx context.Context) error {
+	limits := "LIMITS=" + s.options.Limits
 	roles := []*Role{
-		NewRole(s.Env, s.options.Dir, "api", address(s.options.Ports.API), []string{"api"}, "LIMITS="+s.options.Limits),
-		NewRole(s.Env, s.options.Dir, "worker", address(s.options.Ports.Worker), []string{"worker", "--queues", WorkerQueues}),
-		NewRole(s.Env, s.options.Dir, "transcode", address(s.options.Ports.Worker+1), []string{"worker", "--queues", "transcode"}),
+		NewRole(s.Env, s.options.Dir, "api", address(s.ports.api), []string{"api"}, limits),
+		NewRole(s.Env, s.options.Dir, "worker", address(s.ports.worker), []string{"worker", "--queues", WorkerQueues}),
+		NewRole(s.Env, s.options.Dir, "transcode", address(s.ports.transcode), []string{"worker", "--queues", "transcode"}),
 	}
-	for i, url := range s.Env.ChatURLs {
-		name := fmt.Sprintf("chat-%d", i+1)
-		roles = append(roles, NewRole(s.Env, s.options.Dir, name, strings.TrimPrefix(url, "ws://"), []string{"chat"}, "LIMITS="+s.options.Limits))
+	for i, port := range s.ports.chat {
+		roles = append(roles, NewRole(s.Env, s.options.Dir, fmt.Sprintf("chat-%d", i+1), address(port), []string{"chat"}, limits))
 	}
 	group, parallel := errgroup.WithContext(ctx)
 	for _, role := range roles {
 		group.Go(func() error {
-			return s.step(parallel, role.Name, func(ctx context.Context) (string, error) {
-				if err := s.launch(role.Process); err != nil {
-					return "", err
+			return s.step(parallel, role.Name, role.Address, func(ctx context.Context) error {
+				if err := s.launchRole(role.Process); err != nil {
+					return err
 				}
-				return role.Address, role.Ready(ctx)
+				return role.Ready(ctx)
 			})
 		})
 	}
@@ -88,38 +69,51 @@ func (s *Stack) roles(ctx context.Context) error {
 		return err
 	}
 	for _, role := range roles {
-		s.guards.Add(1)
-		go func() {
-			defer s.guards.Done()
-			s.guard(role)
-		}()
+		s.guards.Go(func() { s.guard(role) })
 	}
 	return nil
 }
 
-// restartPause keeps a role that cannot start from doing nothing else.
-const restartPause = time.Second
+// A role that dies is started again at once; one that goes on dying, ever later.
+const (
+	restartPause    = time.Second
+	restartPauseMax = 30 * time.Second
+)
 
-// guard starts a role again when it dies.
+// guard starts a role again when it dies, until the stack is stopped.
 func (s *Stack) guard(role *Role) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	pause, began := restartPause, time.Now()
 	for {
 		select {
 		case <-role.Done():
-		case <-s.stopping:
+		case <-ctx.Done():
 			return
 		}
-		s.printf("  died %-22s %s; it is started again\n", role.Name, role.lastWords())
+		if time.Since(began) > restartPauseMax {
+			pause = restartPause
+		}
+		s.printf("  died %-22s %v; it is started again in %s\n", role.Name, role.ended(), pause)
 		select {
-		case <-time.After(restartPause):
-		case <-s.stopping:
+		case <-time.After(pause):
+		case <-ctx.Done():
 			return
 		}
+		pause, began = min(2*pause, restartPauseMax), time.Now()
 		if err := role.Start(); err != nil {
 			s.printf("  fail %-22s %v\n", role.Name, err)
 			continue
 		}
-		if err := role.Ready(context.Background()); err == nil {
-			s.printf("  ok   %-22s %s\n", role.Name, role.Address)
+		if err := role.Ready(ctx); err == nil {
+			s.printf("  ok   %-22s %-22s again\n", role.Name, strings.TrimSpace(role.Address))
 		}
 	}
 }

@@ -18,17 +18,19 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// redis starts Redis.
+// redis starts Redis. It appends each write to its file before it answers, so that
+// what it acknowledged survives its SIGKILL; a machine that loses power may lose
+// the last second, because the file is synced once a second.
 func (s *Stack) redis(ctx context.Context) error {
 	dir := filepath.Join(s.options.Dir, "redis")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("the folder of Redis: %w", err)
 	}
-	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(s.options.Ports.Redis), "--dir", dir, "--databases", "4096", "--save", ""}
+	args := []string{"--bind", "127.0.0.1", "--port", strconv.Itoa(s.ports.redis), "--dir", dir, "--databases", "4096", "--save", ""}
 	if !s.options.Test {
 		args = append(args, "--appendonly", "yes")
 	}
-	path, err := exec.LookPath("redis-server")
+	path, err := redisProgram()
 	if err != nil {
 		return err
 	}
@@ -36,8 +38,8 @@ func (s *Stack) redis(ctx context.Context) error {
 	if err := s.launch(p); err != nil {
 		return err
 	}
-	s.Env.RedisURL = "redis://" + address(s.options.Ports.Redis) + "/0"
-	c := redis.NewClient(&redis.Options{Addr: address(s.options.Ports.Redis), MaxRetries: -1})
+	s.Env.RedisURL = "redis://" + address(s.ports.redis) + "/0"
+	c := redis.NewClient(&redis.Options{Addr: address(s.ports.redis), MaxRetries: -1})
 	defer c.Close()
 	return p.await(ctx, 20*time.Second, func(ctx context.Context) error { return c.Ping(ctx).Err() })
 }
@@ -123,35 +125,38 @@ func (s *Stack) temporal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.Env.TemporalCLI, err = s.tool(ctx, "temporal", true); err != nil {
-		return err
+	// One that the developer has is used as it is.
+	if s.Env.TemporalCLI, err = exec.LookPath("temporal"); err != nil {
+		if s.Env.TemporalCLI, err = s.tool(ctx, "temporal"); err != nil {
+			return err
+		}
 	}
-	uiPort := s.options.Ports.TemporalUI
-	if s.options.Test {
-		uiPort = 0
+	uiPort := 0
+	if !s.options.Test {
+		uiPort = s.ports.temporalUI
+		s.Env.TemporalUIURL = "http://" + address(uiPort)
 	}
-	t := NewTemporal(s.Env.TemporalCLI, s.options.Dir, config, s.options.Ports.Temporal, uiPort)
+	t := NewTemporal(s.Env.TemporalCLI, s.options.Dir, config, s.ports.temporal, uiPort)
 	if err := s.launch(t.Process); err != nil {
 		return err
 	}
 	s.Env.TemporalAddress, s.Env.TemporalNamespace = t.Address, config.Namespace
-	s.Env.TemporalUIURL = "http://" + address(s.options.Ports.TemporalUI)
 	return t.Ready(ctx, config.Namespace)
 }
 
 // s3 starts the S3 gateway over a folder, in which a folder is a bucket.
 func (s *Stack) s3(ctx context.Context) error {
-	path, err := s.tool(ctx, "versitygw", false)
+	path, err := s.tool(ctx, "versitygw")
 	if err != nil {
 		return err
 	}
 	s.Env.S3Dir = filepath.Join(s.options.Dir, "s3")
-	s.Env.S3Endpoint = "http://" + address(s.options.Ports.S3)
+	s.Env.S3Endpoint = "http://" + address(s.ports.s3)
 	s.Env.S3Bucket, s.Env.S3AccessKey, s.Env.S3SecretKey = "livestream", "livestream", "livestream-secret"
 	if err := os.MkdirAll(filepath.Join(s.Env.S3Dir, s.Env.S3Bucket), 0o755); err != nil {
 		return fmt.Errorf("the bucket's folder: %w", err)
 	}
-	args := []string{"--port", address(s.options.Ports.S3), "--health", "/health", "--quiet", "posix"}
+	args := []string{"--port", address(s.ports.s3), "--health", "/health", "--quiet", "posix"}
 	if !keepsAttributes(s.Env.S3Dir) {
 		// The file system keeps no attributes, so they go into files of their own.
 		sidecar := filepath.Join(s.options.Dir, "s3-attributes")
@@ -176,9 +181,9 @@ func (s *Stack) stripe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
 	}
-	s.Env.StripeAPIBase = "http://" + address(s.options.Ports.Stripe)
+	s.Env.StripeAPIBase = "http://" + address(s.ports.stripe)
 	p := &Process{Name: "stripesim", Path: self, Dir: s.options.Dir, Args: []string{
-		"stripesim", "--listen", address(s.options.Ports.Stripe), "--webhook-url", s.Env.APIURL + "/api/webhooks/stripe",
+		"stripesim", "--listen", address(s.ports.stripe), "--webhook-url", s.Env.APIURL + "/api/webhooks/stripe",
 		"--webhook-secret", s.Env.StripeWebhookSecret, "--journal", filepath.Join(s.options.Dir, "stripesim.jsonl"),
 	}}
 	if err := s.launch(p); err != nil {

@@ -14,8 +14,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,7 @@ type Options struct {
 	Dir string
 	// Cache is the folder for programs that are built; it survives Dir.
 	Cache string
+	// Ports of make dev; tests take free ones.
 	Ports Ports
 	// Replicas of Postgres; ChatNodes of the product.
 	Replicas  int
@@ -40,6 +42,9 @@ type Options struct {
 	Test bool
 	// Limits is the product's LIMITS.
 	Limits string
+	// Migrate brings a database's schema up to date. The caller has it, because
+	// the stores' own tests use this package.
+	Migrate func(ctx context.Context, url string) error
 	// Out gets a line a step.
 	Out io.Writer
 }
@@ -48,65 +53,49 @@ type Options struct {
 type Stack struct {
 	Env Env
 
-	options   Options
-	pgDir     string
-	out       sync.Mutex
-	mu        sync.Mutex
-	processes []*Process
-	stopping  chan struct{}
-	guards    sync.WaitGroup
+	options  Options
+	ports    plan
+	lock     *os.File
+	out      sync.Mutex
+	failed   chan error
+	stopping chan struct{}
+	guards   sync.WaitGroup
+
+	mu      sync.Mutex
+	servers []*Process
+	product []*Process
 }
 
 // Start starts everything, what does not depend on one another at once. When a
 // part fails, the rest is stopped again.
 func Start(ctx context.Context, options Options) (_ *Stack, err error) {
-	s := &Stack{options: options, stopping: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
+	s := &Stack{options: options, failed: make(chan error, 1), stopping: make(chan struct{})}
 	for _, dir := range []string{options.Dir, filepath.Join(options.Dir, "run"), filepath.Join(options.Dir, "log"), options.Cache} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("make the stack's folder: %w", err)
 		}
 	}
-	if err := s.takePorts(); err != nil {
+	if s.lock, err = lockDir(options.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	if s.ports, err = claim(options); err != nil {
 		return nil, err
 	}
 	if err := s.install(ctx); err != nil {
 		return nil, err
 	}
-	s.Env.Dir = options.Dir
-	s.Env.StripeWebhookSecret, s.Env.StripeSecretKey = "whsec_devstack", "sk_test_devstack"
-	s.Env.JWTKeyFile = filepath.Join(options.Dir, "keys", "jwt.pem")
-	if err := makeKey(s.Env.JWTKeyFile); err != nil {
+	if err := s.describe(); err != nil {
 		return nil, err
 	}
-	group, parallel := errgroup.WithContext(ctx)
-	component := func(name string, port int, start func(context.Context) error) {
-		group.Go(func() error {
-			return s.step(parallel, name, func(ctx context.Context) (string, error) { return address(port), start(ctx) })
-		})
-	}
-	p := s.options.Ports
-	component("postgres", p.Postgres, s.postgres)
-	component("redis", p.Redis, s.redis)
-	component("temporal", p.Temporal, s.temporal)
-	component("s3", p.S3, s.s3)
-	if !options.Test {
-		component("stripesim", p.Stripe, s.stripe)
-	}
-	group.Go(func() error {
-		return s.step(parallel, "build the product", func(ctx context.Context) (_ string, err error) {
-			s.Env.Binary, err = s.build(ctx, "livestream", "./cmd/livestream")
-			return "", err
-		})
-	})
-	if err := group.Wait(); err != nil {
+	if err := s.components(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.step(ctx, "migrate", s.migrate); err != nil {
+	if err := s.step(ctx, "migrate", "", s.migrate); err != nil {
 		return nil, err
 	}
 	if options.Roles {
@@ -114,74 +103,91 @@ func Start(ctx context.Context, options Options) (_ *Stack, err error) {
 			return nil, err
 		}
 	}
-	return s, s.Env.Write(filepath.Join(options.Dir, "env"))
+	return s, s.Env.Write(s.envFile())
 }
 
-// takePorts claims all ports before anything starts, so that one that is taken is
-// told at once.
-func (s *Stack) takePorts() (err error) {
-	p := &s.options.Ports
-	ports := []struct {
-		port           *int
-		what, variable string
-	}{
-		{&p.Temporal, "Temporal", "TEMPORAL_PORT"}, {&p.Postgres, "Postgres", "POSTGRES_PORT"}, {&p.Redis, "Redis", "REDIS_PORT"}, {&p.S3, "the S3 gateway", "S3_PORT"},
-	}
-	if !s.options.Test {
-		ports = append(ports, []struct {
-			port           *int
-			what, variable string
-		}{
-			{&p.TemporalUI, "Temporal's UI", "TEMPORAL_UI_PORT"}, {&p.Stripe, "the Stripe simulator", "STRIPE_PORT"},
-			{&p.API, "the API", "API_PORT"}, {&p.Worker, "the worker", "WORKER_PORT"},
-		}...)
-	}
-	for _, port := range ports {
-		if *port.port, err = take(*port.port, port.what, port.variable); err != nil {
-			return err
-		}
-	}
-	for i := range s.options.ChatNodes {
-		port, err := take(p.Chat+i, "chat", "CHAT_PORT")
-		if err != nil {
-			return err
-		}
+// describe fills in what is known of the stack before it runs.
+func (s *Stack) describe() error {
+	s.Env.Dir = s.options.Dir
+	s.Env.APIURL = "http://" + address(s.ports.api)
+	for _, port := range s.ports.chat {
 		s.Env.ChatURLs = append(s.Env.ChatURLs, "ws://"+address(port))
 	}
-	s.Env.APIURL = "http://" + address(p.API)
+	s.Env.StripeWebhookSecret, s.Env.StripeSecretKey = "whsec_devstack", "sk_test_devstack"
+	s.Env.JWTKeyFile = filepath.Join(s.options.Dir, "keys", "jwt.pem")
+	return makeKey(s.Env.JWTKeyFile)
+}
+
+// components starts the servers, and builds the product meanwhile.
+func (s *Stack) components(ctx context.Context) error {
+	group, parallel := errgroup.WithContext(ctx)
+	component := func(name, detail string, start func(context.Context) error) {
+		group.Go(func() error { return s.step(parallel, name, detail, start) })
+	}
+	component("postgres", fmt.Sprintf("%s + %d replicas", address(s.ports.postgres), len(s.ports.replicas)), s.postgres)
+	component("redis", address(s.ports.redis), s.redis)
+	component("temporal", address(s.ports.temporal), s.temporal)
+	component("s3", address(s.ports.s3), s.s3)
+	if !s.options.Test {
+		component("stripesim", address(s.ports.stripe), s.stripe)
+	}
+	group.Go(func() error {
+		err := s.step(parallel, "build the product", "", s.buildProduct)
+		if err != nil && s.options.Test && parallel.Err() == nil {
+			// Tests of other packages run all the same, and go test says it better.
+			s.printf("       %v\n", err)
+			return nil
+		}
+		return err
+	})
+	return group.Wait()
+}
+
+// migrate brings the schema up to date, for tests that of the database that they
+// copy too.
+func (s *Stack) migrate(ctx context.Context) error {
+	urls := []string{s.Env.DatabaseURL}
+	if s.options.Test {
+		urls = append(urls, postgresURL(s.ports.postgres, TemplateDatabase))
+	}
+	for _, url := range urls {
+		if err := s.options.Migrate(ctx, url); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // step prints a line when it is done, and now and then while it takes long.
-func (s *Stack) step(ctx context.Context, name string, do func(context.Context) (string, error)) error {
+func (s *Stack) step(ctx context.Context, name, detail string, do func(context.Context) error) error {
 	began, done := time.Now(), make(chan struct{})
 	var ticker sync.WaitGroup
-	ticker.Add(1)
-	go func() {
-		defer ticker.Done()
-		tick := time.NewTicker(10 * time.Second)
+	ticker.Go(func() {
+		tick := time.NewTicker(5 * time.Second)
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
-				s.printf("  …    %-22s %s\n", name, time.Since(began).Round(time.Second))
+				s.printf("  …    %-22s %-30s %s\n", name, detail, time.Since(began).Round(time.Second))
 			case <-done:
 				return
 			}
 		}
-	}()
-	detail, err := do(ctx)
+	})
+	err := do(ctx)
 	close(done)
 	ticker.Wait()
-	if err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("%s was broken off: %w", name, context.Cause(ctx))
-		}
-		s.printf("  fail %-22s %s\n", name, time.Since(began).Round(time.Millisecond))
+	took := time.Since(began).Round(10 * time.Millisecond)
+	switch {
+	case err == nil:
+		s.printf("  ok   %-22s %-30s %s\n", name, detail, took)
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s was broken off: %w", name, context.Cause(ctx))
+	default:
+		s.printf("  fail %-22s %-30s %s\n", name, detail, took)
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	s.printf("  ok   %-22s %-22s %s\n", name, detail, time.Since(began).Round(time.Millisecond))
-	return nil
 }
 
 func (s *Stack) printf(format string, args ...any) {
@@ -190,80 +196,105 @@ func (s *Stack) printf(format string, args ...any) {
 	fmt.Fprintf(s.options.Out, format, args...)
 }
 
-// launch starts a process that Close stops.
+// launch starts a server. Close stops it, and Failed tells when it ends before.
 func (s *Stack) launch(p *Process) error {
-	if err := p.stale(); err != nil {
+	if err := s.start(p, &s.servers); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	select {
-	case <-s.stopping:
-		return errors.New("the stack is being stopped")
-	default:
-	}
-	if err := p.Start(); err != nil {
-		return err
-	}
-	s.processes = append(s.processes, p)
+	go func() {
+		select {
+		case <-p.Done():
+			select {
+			case <-s.stopping:
+			case s.failed <- p.ended():
+			default: // another one was first
+			}
+		case <-s.stopping:
+		}
+	}()
 	return nil
 }
 
-// Close stops everything, the last one first. Nothing is left.
-func (s *Stack) Close() {
+// launchRole starts a process of the product. Close stops it.
+func (s *Stack) launchRole(p *Process) error { return s.start(p, &s.product) }
+
+func (s *Stack) start(p *Process, list *[]*Process) error {
+	if err := p.stale(); err != nil {
+		return err
+	}
+	// A log is that of one run of the stack.
+	if err := os.Remove(p.Log()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the last run's log: %w", err)
+	}
 	s.mu.Lock()
-	select {
-	case <-s.stopping:
-	default:
-		close(s.stopping)
+	defer s.mu.Unlock()
+	if err := p.Start(); err != nil {
+		return err
 	}
-	s.mu.Unlock()
+	*list = append(*list, p)
+	return nil
+}
+
+// Failed tells of the first server that ended by itself.
+func (s *Stack) Failed() <-chan error { return s.failed }
+
+// Close stops everything: first the product, then the servers that it needs.
+// Nothing is left.
+func (s *Stack) Close() {
+	close(s.stopping)
 	s.guards.Wait()
-	// Roles first and at once; then the servers that they need.
-	var roles, servers []*Process
-	for _, p := range slices.Backward(s.processes) {
-		if p.Path == s.Env.Binary {
-			roles = append(roles, p)
-		} else {
-			servers = append(servers, p)
-		}
-	}
-	for _, group := range [][]*Process{roles, servers} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, group := range [][]*Process{s.product, s.servers} {
 		var stopping sync.WaitGroup
 		for _, p := range group {
-			stopping.Add(1)
-			go func() { defer stopping.Done(); p.Stop() }()
+			stopping.Go(p.Stop)
 		}
 		stopping.Wait()
 	}
-	s.processes = nil
-	if s.options.Test && s.pgDir != "" {
-		_ = os.RemoveAll(s.pgDir) // it may lie outside Dir
-	}
+	_ = os.Remove(s.envFile()) // it describes what runs
+	s.lock.Close()
 }
 
-// Failed is closed over by up: it gives the first server that ends by itself.
-func (s *Stack) Failed() <-chan error {
-	failed := make(chan error, 1)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range s.processes {
-		if p.Path == s.Env.Binary {
-			continue
-		}
-		go func() {
-			select {
-			case <-p.Done():
-				select {
-				case <-s.stopping:
-				case failed <- fmt.Errorf("%s stopped: %s (log: %s)", p.Name, p.lastWords(), p.Log()):
-				default:
-				}
-			case <-s.stopping:
-			}
-		}()
+func (s *Stack) envFile() string { return filepath.Join(s.options.Dir, "env") }
+
+// lockDir makes sure that one stack at a time uses a folder. The lock ends with
+// the process, however that ends.
+func lockDir(dir string) (*os.File, error) {
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock the stack's folder: %w", err)
 	}
-	return failed
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := io.ReadAll(file) // the number is a help, no more
+		file.Close()
+		return nil, &RunningError{Dir: dir, Pid: strings.TrimSpace(string(holder))}
+	}
+	if err := file.Truncate(0); err == nil {
+		_, err = fmt.Fprintln(file, os.Getpid())
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock the stack's folder: %w", err)
+	}
+	return file, nil
+}
+
+// RunningError is when another process runs a stack in the folder.
+type RunningError struct{ Dir, Pid string }
+
+func (e *RunningError) Error() string {
+	return fmt.Sprintf("a stack runs in %s already; use it, or stop it with Ctrl-C or: kill %s", e.Dir, e.Pid)
+}
+
+// Running says whether a stack runs in a folder, or is being started or stopped.
+func Running(dir string) bool {
+	file, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }
 
 // makeKey makes the key of the access tokens, once.

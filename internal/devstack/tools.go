@@ -7,61 +7,130 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 )
 
-// packages are the programs that the system's package manager has.
-var packages = []struct {
-	program string
-	find    func() (string, error)
-	apt     string
-	brew    string
-}{
-	{"postgres", func() (string, error) { return postgresProgram("postgres") }, "postgresql", "postgresql@16"},
-	{"redis-server", func() (string, error) { return exec.LookPath("redis-server") }, "redis-server", "redis"},
-	{"ffmpeg", func() (string, error) { return exec.LookPath("ffmpeg") }, "ffmpeg", "ffmpeg"},
+// program is one that the system's package manager has.
+type program struct {
+	name string
+	find func() (string, error)
+	apt  []string
+	brew []string
+	// service is what Debian starts by itself once the package is there.
+	service string
 }
 
-// install gets what is missing from apt or brew.
+// programs are what a stack needs; tests run with the race detector too, which on
+// Linux needs a C compiler.
+func programs(test bool) []program {
+	list := []program{
+		{"postgres", func() (string, error) { return postgresProgram("postgres") }, []string{"postgresql"}, []string{"postgresql@16"}, "postgresql"},
+		{"redis-server", redisProgram, []string{"redis-server"}, []string{"redis"}, "redis-server"},
+		{"ffmpeg", func() (string, error) { return exec.LookPath("ffmpeg") }, []string{"ffmpeg"}, []string{"ffmpeg"}, ""},
+	}
+	if test && runtime.GOOS == "linux" {
+		list = append(list, program{"gcc", func() (string, error) { return exec.LookPath("gcc") }, []string{"gcc", "libc6-dev"}, nil, ""})
+	}
+	return list
+}
+
+// install gets what is missing from apt or brew, and makes sure that what is there
+// is new enough.
 func (s *Stack) install(ctx context.Context) error {
-	var apt, brew []string
-	for _, p := range packages {
-		if _, err := p.find(); err != nil {
-			apt, brew = append(apt, p.apt), append(brew, p.brew)
+	var missing []program
+	for _, p := range programs(s.options.Test) {
+		switch _, err := p.find(); {
+		case errors.Is(err, exec.ErrNotFound):
+			missing = append(missing, p)
+		case err != nil:
+			return err
 		}
 	}
-	if len(apt) == 0 {
+	if len(missing) == 0 {
 		return nil
 	}
-	if runtime.GOOS == "darwin" {
-		if _, err := exec.LookPath("brew"); err != nil {
-			return fmt.Errorf("these are missing: %s; install Homebrew (https://brew.sh), or them by yourself", strings.Join(brew, ", "))
+	var names []string
+	for _, p := range missing {
+		names = append(names, p.name)
+	}
+	return s.step(ctx, "install", strings.Join(names, " "), func(ctx context.Context) error {
+		var err error
+		if runtime.GOOS == "darwin" {
+			err = s.brew(ctx, missing)
+		} else {
+			err = s.apt(ctx, missing)
 		}
-		return s.step(ctx, "install "+strings.Join(brew, " "), func(ctx context.Context) (string, error) {
-			return "by brew", run(ctx, nil, nil, "brew", append([]string{"install", "--quiet"}, brew...)...)
-		})
-	}
-	if _, err := exec.LookPath("apt-get"); err != nil {
-		return fmt.Errorf("these are missing: %s; install them with your package manager", strings.Join(apt, ", "))
-	}
-	return s.step(ctx, "install "+strings.Join(apt, " "), func(ctx context.Context) (string, error) {
-		// The packages would start servers of their own otherwise.
-		quiet := []string{"DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"}
-		apt = append([]string{"apt-get", "install", "-y", "-qq", "--no-install-recommends"}, apt...)
-		for _, command := range [][]string{{"apt-get", "update", "-qq"}, apt} {
-			if os.Geteuid() != 0 {
-				command = append([]string{"sudo", "-n"}, command...)
-			}
-			if err := run(ctx, nil, quiet, command[0], command[1:]...); err != nil {
-				return "", fmt.Errorf("%w; install them by yourself: sudo %s", err, strings.Join(apt, " "))
+		if err != nil {
+			return err
+		}
+		for _, p := range missing {
+			if _, err := p.find(); err != nil {
+				return fmt.Errorf("%s is still missing: %w", p.name, err)
 			}
 		}
-		return "by apt", nil
+		return nil
 	})
 }
+
+func (s *Stack) brew(ctx context.Context, missing []program) error {
+	args := []string{"install", "--quiet"}
+	for _, p := range missing {
+		args = append(args, p.brew...)
+	}
+	byHand := "brew " + strings.Join(args, " ")
+	if _, err := exec.LookPath("brew"); err != nil {
+		return fmt.Errorf("there is no brew; get it from https://brew.sh, then: %s", byHand)
+	}
+	if err := s.run(ctx, nil, "brew", args...); err != nil {
+		return fmt.Errorf("%w; try it by hand: %s", err, byHand)
+	}
+	return nil
+}
+
+func (s *Stack) apt(ctx context.Context, missing []program) error {
+	install := []string{"apt-get", "install", "-y", "-qq", "--no-install-recommends"}
+	disable := []string{"systemctl", "disable", "--now"}
+	for _, p := range missing {
+		install = append(install, p.apt...)
+		if p.service != "" {
+			disable = append(disable, p.service)
+		}
+	}
+	byHand := "sudo " + strings.Join(install, " ")
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("there is no apt-get; install them with your package manager: %s", strings.Join(install[5:], " "))
+	}
+	// The packages would start servers of their own: with RUNLEVEL they do not
+	// where init scripts rule, and where systemd does they are stopped again.
+	asRoot := []string{"env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"}
+	if os.Geteuid() != 0 {
+		asRoot = append([]string{"sudo", "-n"}, asRoot...)
+	}
+	for _, command := range [][]string{{"apt-get", "update", "-qq"}, install} {
+		command = append(slices.Clone(asRoot), command...)
+		if err := s.run(ctx, nil, command[0], command[1:]...); err != nil {
+			return fmt.Errorf("%w; try it by hand: sudo apt-get update && %s", err, byHand)
+		}
+	}
+	if _, err := os.Stat("/run/systemd/system"); err == nil && len(disable) > 3 {
+		command := append(slices.Clone(asRoot), disable...)
+		if err := s.run(ctx, nil, command[0], command[1:]...); err != nil {
+			return fmt.Errorf("stop the servers that the packages started: %w", err)
+		}
+	}
+	return nil
+}
+
+// What the product needs: UNIQUE NULLS NOT DISTINCT, and sharded Pub/Sub.
+const (
+	leastPostgres = 15
+	leastRedis    = 7
+)
 
 // postgresProgram finds a program of the newest Postgres: Debian keeps them out
 // of the PATH.
@@ -74,56 +143,72 @@ func postgresProgram(name string) (string, error) {
 		}
 		found = append(found, matches...)
 	}
-	if len(found) > 0 {
-		sort.Slice(found, func(i, j int) bool { return version(found[i]) < version(found[j]) })
-		return found[len(found)-1], nil
+	if len(found) == 0 {
+		return exec.LookPath(name)
 	}
-	return exec.LookPath(name)
+	sort.Slice(found, func(i, j int) bool { return number(found[i]) < number(found[j]) })
+	newest := found[len(found)-1]
+	if n := number(newest); n < leastPostgres {
+		return "", fmt.Errorf("this machine has Postgres %d; install version %d or newer (https://www.postgresql.org/download)", n, leastPostgres)
+	}
+	return newest, nil
 }
 
-// version is the number in a program's folder.
-func version(path string) (n int) {
-	for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == '@' }) {
-		if _, err := fmt.Sscanf(part, "%d", &n); err == nil {
-			return n
-		}
+func redisProgram() (string, error) {
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		return "", err
 	}
-	return 0
+	answer, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its version: %w", path, err)
+	}
+	if n := number(string(answer)); n < leastRedis {
+		return "", fmt.Errorf("this machine has Redis %d; install version %d or newer (https://redis.io/docs/install)", n, leastRedis)
+	}
+	return path, nil
+}
+
+var firstNumber = regexp.MustCompile(`[0-9]+`)
+
+// number is the first number in a text, such as the version in a program's path.
+func number(text string) int {
+	n, _ := strconv.Atoi(firstNumber.FindString(text)) // without one it is 0
+	return n
 }
 
 // modules are the programs that are Go modules, each pinned in a module of its
-// own, tools/<name>/go.mod.
-var modules = map[string]string{
-	"temporal":  "github.com/temporalio/cli/cmd/temporal",
-	"versitygw": "github.com/versity/versitygw/cmd/versitygw",
+// own, tools/<name>/go.mod, and how long the first build takes on two cores.
+var modules = map[string]struct{ pkg, takes string }{
+	"temporal":  {"github.com/temporalio/cli/cmd/temporal", "the first time: 3 minutes"},
+	"versitygw": {"github.com/versity/versitygw/cmd/versitygw", "the first time: 1 minute"},
 }
 
-// tool gives a program's path: the one on the PATH if onPath allows it, or the
-// pinned one, which is built the first time.
-func (s *Stack) tool(ctx context.Context, name string, onPath bool) (string, error) {
-	if onPath {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
+// tool gives the path of a pinned program, which is built when it is not there
+// or its pin has changed.
+func (s *Stack) tool(ctx context.Context, name string) (string, error) {
+	out, pin := filepath.Join(s.options.Cache, name), filepath.Join("tools", name, "go.mod")
+	pinned, err := os.Stat(filepath.Join(s.options.Root, pin))
+	if err != nil {
+		return "", fmt.Errorf("the pin of %s: %w", name, err)
 	}
-	return s.build(ctx, name, "-modfile=tools/"+name+"/go.mod", modules[name])
-}
-
-// build compiles a program into the stack's cache. Go's own cache makes it quick
-// when nothing changed.
-func (s *Stack) build(ctx context.Context, name string, args ...string) (string, error) {
-	out := filepath.Join(s.options.Cache, name)
-	args = append([]string{"build", "-o", out}, args...)
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = s.options.Root
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, tail(output))
+	if built, err := os.Stat(out); err == nil && built.ModTime().After(pinned.ModTime()) {
+		return out, nil
 	}
-	return out, nil
+	return out, s.step(ctx, "build "+name, modules[name].takes, func(ctx context.Context) error {
+		return s.run(ctx, nil, "go", "build", "-modfile="+pin, "-o", out, modules[name].pkg)
+	})
 }
 
-func tail(output []byte) string {
-	return strings.TrimSpace(string(output[max(0, len(output)-800):]))
+// buildProduct builds the product. Go's cache makes it quick when nothing changed.
+// A test stack has a binary of its own, so that make test does not change the one
+// that make dev runs.
+func (s *Stack) buildProduct(ctx context.Context) error {
+	s.Env.Binary = filepath.Join(s.options.Cache, "livestream")
+	if s.options.Test {
+		s.Env.Binary = filepath.Join(s.options.Dir, "livestream")
+	}
+	return s.run(ctx, nil, "go", "build", "-o", s.Env.Binary, "./cmd/livestream")
 }
 
 // ErrNoRoot is when the command runs outside the project.

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/livestream-pro/livestream-pro/internal/client"
+	"github.com/livestream-pro/livestream-pro/internal/devstack"
+)
+
+// benchCmd measures POST /api/streams on creators with and without followers, in
+// turn, so that whatever else the machine does hits both alike.
+type benchCmd struct {
+	stackFlags
+	Followers int           `default:"100000" help:"Followers of each popular creator."`
+	Samples   int           `default:"100" help:"Starts that are measured of each kind."`
+	Every     time.Duration `default:"1s" help:"Time between two starts of a kind. Arrivals do not wait for answers."`
+	Out       string        `default:"bench/results/stream-start.json" help:"File for the result, in the project's folder."`
+}
+
+// benchCreators of each kind take turns, so that one's stream has ended long
+// before the next one starts.
+const benchCreators = 5
+
+// Run prepares the members, measures, and prints a table.
+func (c *benchCmd) Run(ctx context.Context) error {
+	if c.Samples < 1 || c.Followers < 1 || c.Every < 10*time.Millisecond {
+		return errors.New("samples and followers must be positive, and every at least 10ms")
+	}
+	ctx, env, stop, err := c.running(ctx)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	b := &bench{env: env, followers: c.Followers, samples: c.Samples, every: c.Every}
+	if err := b.prepare(ctx); err != nil {
+		return fmt.Errorf("prepare the benchmark: %w", err)
+	}
+	defer b.cleanUp(context.WithoutCancel(ctx))
+	result, err := b.measure(ctx)
+	if err != nil {
+		return fmt.Errorf("the benchmark stopped: %w", err)
+	}
+	result.print()
+	return result.write(filepath.Join(filepath.Dir(env.Dir), c.Out))
+}
+
+type bench struct {
+	env       devstack.Env
+	followers int
+	samples   int
+	every     time.Duration
+
+	nobody, popular []member
+	mu              sync.Mutex
+	streams         []string
+}
+
+// arm is one of the things that are measured in turn. do is timed; what it
+// returns is done after that.
+type arm struct {
+	name string
+	do   func(ctx context.Context, i int) (after func() error, err error)
+}
+
+// measure sends what is measured at fixed times, whether or not answers have
+// come. A time counts from the moment when the request was due.
+func (b *bench) measure(ctx context.Context) (benchResult, error) {
+	arms := []arm{
+		{"GET /health", b.health},
+		{"POST /api/streams, 0 followers", b.start(b.nobody)},
+		{fmt.Sprintf("POST /api/streams, %d followers", b.followers), b.start(b.popular)},
+	}
+	fmt.Printf("measuring %d starts of each kind, one each %s\n", b.samples, b.every)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	took := make([][]time.Duration, len(arms))
+	for i := range took {
+		took[i] = make([]time.Duration, b.samples)
+	}
+	began := time.Now().Add(b.every)
+	for n := range b.samples * len(arms) {
+		due := began.Add(time.Duration(n) * b.every / time.Duration(len(arms)))
+		select {
+		case <-time.After(time.Until(due)):
+		case <-ctx.Done():
+			running.Wait()
+			return benchResult{}, context.Cause(ctx)
+		}
+		running.Go(func() {
+			i, sample := n%len(arms), n/len(arms)
+			after, err := arms[i].do(ctx, sample)
+			took[i][sample] = time.Since(due)
+			if err == nil {
+				err = after()
+			}
+			if err != nil {
+				cancel(err)
+			}
+		})
+		if n%(10*len(arms)) == 10*len(arms)-1 {
+			fmt.Printf("  %d of %d\n", (n+1)/len(arms), b.samples)
+		}
+	}
+	running.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return benchResult{}, err
+	}
+	result := benchResult{At: began.UTC(), CPUs: runtime.NumCPU(), Samples: b.samples, EverySeconds: b.every.Seconds()}
+	for i, a := range arms {
+		result.Arms = append(result.Arms, summary(a.name, took[i]))
+	}
+	result.compare()
+	return result, nil
+}
+
+// health is the floor: what the machine and HTTP take when nothing is done.
+func (b *bench) health(ctx context.Context, _ int) (func() error, error) {
+	return func() error { return nil }, client.New(b.env.APIURL).Do(ctx, "GET", "/health", nil, nil)
+}
+
+// start starts a stream of one of the creators; it is ended outside of the
+// measured time.
+func (b *bench) start(creators []member) func(context.Context, int) (func() error, error) {
+	return func(ctx context.Context, i int) (func() error, error) {
+		creator := creators[i%len(creators)]
+		var stream streamView
+		err := creator.Do(ctx, "POST", "/api/streams", map[string]any{"title": "Benchmark", "record": false}, &stream)
+		return func() error {
+			b.mu.Lock()
+			b.streams = append(b.streams, stream.ID)
+			b.mu.Unlock()
+			return creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil)
+		}, err
+	}
+}
+
+// benchResult is what is written, in milliseconds.
+type benchResult struct {
+	At           time.Time `json:"at"`
+	CPUs         int       `json:"cpus"`
+	Samples      int       `json:"samples"`
+	EverySeconds float64   `json:"every_seconds"`
+	Arms         []armStat `json:"arms"`
+	Ratio        armStat   `json:"ratio"`
+}
+
+type armStat struct {
+	Name string  `json:"name"`
+	P50  float64 `json:"p50"`
+	P95  float64 `json:"p95"`
+	P99  float64 `json:"p99"`
+}
+
+func summary(name string, took []time.Duration) armStat {
+	slices.Sort(took)
+	at := func(q float64) float64 {
+		return float64(took[min(int(q*float64(len(took))), len(took)-1)].Microseconds()) / 1000
+	}
+	return armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+}
+
+// compare sets the ratio of the last arm to the one before.
+func (r *benchResult) compare() {
+	base, with := r.Arms[len(r.Arms)-2], r.Arms[len(r.Arms)-1]
+	r.Ratio = armStat{Name: "ratio", P50: with.P50 / base.P50, P95: with.P95 / base.P95, P99: with.P99 / base.P99}
+}
+
+func (r *benchResult) print() {
+	fmt.Println()
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "n = %d, milliseconds\tp50\tp95\tp99\t\n", r.Samples)
+	for _, a := range r.Arms {
+		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t\n", a.Name, a.P50, a.P95, a.P99)
+	}
+	fmt.Fprintf(w, "with followers / without\t%.2f\t%.2f\t%.2f\t\n", r.Ratio.P50, r.Ratio.P95, r.Ratio.P99)
+	_ = w.Flush() // standard output
+	fmt.Println()
+}
+
+func (r *benchResult) write(file string) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	if err := os.WriteFile(file, append(content, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	fmt.Println("written to", file)
+	return nil
+}
