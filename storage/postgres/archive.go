@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,137 +12,152 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Archives are the recordings made playable.
+// Archives keeps recordings made playable. They are created by
+// Recordings.Complete.
 type Archives struct{ db *DB }
 
-// NewArchives are the archives of a database.
-func NewArchives(db *DB) *Archives { return &Archives{db} }
+// NewArchives keeps archives in db.
+func NewArchives(db *DB) *Archives { return &Archives{db: db} }
 
 const archiveColumns = `id, stream_id, user_id, title, status, progress, duration_seconds, size_bytes, renditions,
 	storage_class, view_count, failure, created_at, ready_at`
 
-func scanArchive(row pgx.CollectableRow) (livestream.Archive, error) {
-	var a livestream.Archive
-	err := row.Scan(&a.ID, &a.StreamID, &a.UserID, &a.Title, &a.Status, &a.Progress, &a.DurationSeconds, &a.SizeBytes, &a.Renditions,
-		&a.StorageClass, &a.ViewCount, &a.Failure, &a.CreatedAt, &a.ReadyAt)
-	return a, err
-}
-
-const archiveByID = `-- name: archive.by_id
+const (
+	archiveByIDSQL = `-- name: archives.by_id
 SELECT ` + archiveColumns + ` FROM archives WHERE id = $1`
 
-// ByID finds an archive.
-//
-// Errors: archive_not_found.
-func (s *Archives) ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error) {
-	archive, err := one(ctx, s.db.primary, scanArchive, archiveByID, id)
-	return archive, edge("archive by id", orNotFound(err, errArchiveNotFound))
-}
+	listArchivesSQL = `-- name: archives.list
+SELECT ` + archiveColumns + ` FROM archives
+WHERE ($1::uuid IS NULL OR user_id = $1) AND ($2::uuid IS NULL OR stream_id = $2) AND ($3::text IS NULL OR status = $3)
+	AND (created_at, id) < ($4, $5)
+ORDER BY created_at DESC, id DESC LIMIT $6`
 
-// List reads archives, the newest first.
-func (s *Archives) List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error) {
-	var q query
-	if filter.UserID != nil {
-		q.where("user_id = %s", *filter.UserID)
-	}
-	if filter.StreamID != nil {
-		q.where("stream_id = %s", *filter.StreamID)
-	}
-	if filter.Status != nil {
-		q.where("status = %s", *filter.Status)
-	}
-	if page.After != nil {
-		q.where("(created_at, id) < (%s, %s)", page.After.Time, page.After.ID)
-	}
-	sql := q.sql("-- name: archive.list\nSELECT "+archiveColumns+" FROM archives", "created_at DESC, id DESC", fetchLimit(page))
-	rows, err := all(ctx, s.db.primary, scanArchive, sql, q.args...)
-	return listOf(rows, page, func(a livestream.Archive) livestream.Cursor {
-		return livestream.Cursor{Time: a.CreatedAt, ID: a.ID}
-	}), edge("list archives", err)
-}
-
-const archiveProgress = `-- name: archive.progress
+	setArchiveProgressSQL = `-- name: archives.set_progress
 UPDATE archives SET progress = $2 WHERE id = $1 AND status = 'processing' AND progress < $2`
 
-// SetProgress shows how far the work is; it never goes back.
+	markArchiveProcessingSQL = `-- name: archives.mark_processing
+WITH a AS (
+	UPDATE archives SET status = 'processing', failure = NULL WHERE id = $1 AND status = 'failed'
+)
+SELECT EXISTS (SELECT FROM archives WHERE id = $1)`
+
+	markArchiveReadySQL = `-- name: archives.mark_ready
+UPDATE archives SET status = 'ready', progress = 1, failure = NULL, duration_seconds = $2, renditions = $3, size_bytes = $4, ready_at = $5
+WHERE id = $1 AND status <> 'ready' RETURNING ` + archiveColumns
+
+	markArchiveFailedSQL = `-- name: archives.mark_failed
+UPDATE archives SET status = 'failed', failure = $2
+WHERE id = $1 AND status <> 'ready' RETURNING ` + archiveColumns
+
+	deleteArchiveSQL = `-- name: archives.delete
+DELETE FROM archives WHERE id = $1 AND user_id = $2`
+)
+
+type archiveRow struct {
+	ID              uuid.UUID
+	StreamID        uuid.UUID
+	UserID          uuid.UUID
+	Title           string
+	Status          livestream.ArchiveStatus
+	Progress        float64
+	DurationSeconds float64
+	SizeBytes       int64
+	Renditions      []livestream.Rendition
+	StorageClass    string
+	ViewCount       int64
+	Failure         *livestream.Failure
+	CreatedAt       time.Time
+	ReadyAt         *time.Time
+}
+
+func (r archiveRow) domain() livestream.Archive { return livestream.Archive(r) }
+
+// ByID gives an archive; CodeArchiveNotFound.
+func (s *Archives) ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error) {
+	row, err := one[archiveRow](ctx, s.db.reader(), archiveByIDSQL, id)
+	return row.domain(), failOr(ctx, "read archive", err, archiveNotFound())
+}
+
+// List lists archives, newest first.
+func (s *Archives) List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error) {
+	limit := limitOf(page)
+	at, id := beforeTime(page)
+	rows, err := many[archiveRow](ctx, s.db.reader(), listArchivesSQL, filter.UserID, filter.StreamID, filter.Status, at, id, limit+1)
+	if err != nil {
+		return livestream.List[livestream.Archive]{}, fail(ctx, "list archives", err)
+	}
+	return listOf(rows, limit, archiveRow.domain, func(r archiveRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.CreatedAt, ID: r.ID}
+	}), nil
+}
+
+// SetProgress shows how far the work on an archive is, from 0 to 1. It never goes
+// back; an archive that is not being processed, or is not there, is left alone.
 func (s *Archives) SetProgress(ctx context.Context, id uuid.UUID, progress float64) error {
-	_, err := s.db.primary.Exec(ctx, archiveProgress, id, progress)
-	return edge("archive progress", err)
+	_, err := s.db.primary.Exec(ctx, setArchiveProgressSQL, id, progress)
+	return fail(ctx, "set archive progress", err)
 }
 
-const archiveProcessing = `-- name: archive.processing
-UPDATE archives SET status = 'processing', failure = NULL WHERE id = $1 AND status <> 'ready'`
-
-// MarkProcessing opens an attempt.
+// MarkProcessing opens an attempt: an archive that failed is processed again. One
+// that is ready stays so. CodeArchiveNotFound.
 func (s *Archives) MarkProcessing(ctx context.Context, id uuid.UUID) error {
-	_, err := s.db.primary.Exec(ctx, archiveProcessing, id)
-	return edge("archive processing", err)
+	there, err := scalar[bool](ctx, s.db.primary, markArchiveProcessingSQL, id)
+	if err == nil && !there {
+		return archiveNotFound()
+	}
+	return fail(ctx, "mark archive processing", err)
 }
-
-const archiveReady = `-- name: archive.ready
-UPDATE archives SET status = 'ready', progress = 1, failure = NULL, duration_seconds = $2, renditions = $3, size_bytes = $4, ready_at = coalesce(ready_at, $5)
-WHERE id = $1 RETURNING ` + archiveColumns
 
 // MarkReady publishes an archive and notes it in its stream's timeline. Doing it
-// again changes nothing.
-//
-// Errors: archive_not_found.
+// again changes nothing. CodeArchiveNotFound.
 func (s *Archives) MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error) {
-	if renditions == nil {
-		renditions = []livestream.Rendition{}
-	}
-	var archive livestream.Archive
+	var row archiveRow
 	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
-		archive, err = one(ctx, tx, scanArchive, archiveReady, id, info.DurationSeconds, renditions, sizeBytes, now)
-		if err != nil {
-			return orNotFound(err, errArchiveNotFound)
+		row, err = one[archiveRow](ctx, tx, markArchiveReadySQL, id, info.DurationSeconds, notNil(renditions), sizeBytes, now)
+		if errors.Is(err, pgx.ErrNoRows) {
+			row, err = one[archiveRow](ctx, tx, archiveByIDSQL, id)
+			return failOr(ctx, "read archive", err, archiveNotFound())
 		}
-		return appendEvent(ctx, tx, livestream.NewStreamEvent{
-			StreamID: archive.StreamID, Key: string(livestream.EventArchiveReady), Type: livestream.EventArchiveReady,
+		if err != nil {
+			return err
+		}
+		return lockAndAppend(ctx, tx, livestream.NewStreamEvent{
+			StreamID: row.StreamID, Key: fmt.Sprintf("%s:%s", livestream.EventArchiveReady, id), Type: livestream.EventArchiveReady,
 			Data: map[string]any{"archive_id": id},
-		}, now)
+		}, &now)
 	})
-	return archive, edge("archive ready", err)
+	return row.domain(), fail(ctx, "mark archive ready", err)
 }
 
-const archiveFailed = `-- name: archive.failed
-UPDATE archives SET status = 'failed', failure = $2 WHERE id = $1 RETURNING stream_id`
-
-// MarkFailed says why there is no archive, and notes it in the stream's timeline.
-//
-// Errors: archive_not_found.
+// MarkFailed says why an attempt gave no archive, and notes it in the stream's
+// timeline, once an attempt. One that is ready stays so. CodeArchiveNotFound.
 func (s *Archives) MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error {
 	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
-		var streamID uuid.UUID
-		if err := tx.QueryRow(ctx, archiveFailed, id, failure).Scan(&streamID); err != nil {
-			return orNotFound(err, errArchiveNotFound)
+		row, err := one[archiveRow](ctx, tx, markArchiveFailedSQL, id, failure)
+		if errors.Is(err, pgx.ErrNoRows) {
+			_, err = one[archiveRow](ctx, tx, archiveByIDSQL, id)
+			return failOr(ctx, "read archive", err, archiveNotFound())
 		}
-		return appendEvent(ctx, tx, livestream.NewStreamEvent{
-			StreamID: streamID, Key: fmt.Sprintf("%s:%d", livestream.EventArchiveFailed, attempt), Type: livestream.EventArchiveFailed,
+		if err != nil {
+			return err
+		}
+		return lockAndAppend(ctx, tx, livestream.NewStreamEvent{
+			StreamID: row.StreamID, Key: fmt.Sprintf("%s:%s:%d", livestream.EventArchiveFailed, id, attempt), Type: livestream.EventArchiveFailed,
 			Data: map[string]any{"archive_id": id, "code": failure.Code, "message": failure.Message},
-		}, now)
+		}, &now)
 	})
-	return edge("archive failed", err)
+	return fail(ctx, "mark archive failed", err)
 }
 
-const deleteArchive = `-- name: archive.delete
-WITH gone AS (DELETE FROM archives WHERE id = $1 AND user_id = $2 RETURNING id, stream_id),
-     unlinked AS (UPDATE streams SET archive_id = NULL FROM gone WHERE streams.archive_id = gone.id)
-SELECT count(*) FROM gone`
-
-// Delete removes an archive's row.
-//
-// Errors: archive_not_found, forbidden.
+// Delete removes an archive; CodeArchiveNotFound, and CodeForbidden when it is
+// not the user's.
 func (s *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
-	var gone int
-	if err := s.db.primary.QueryRow(ctx, deleteArchive, id, userID).Scan(&gone); err != nil {
-		return edge("delete archive", err)
-	}
-	if gone == 1 {
-		return nil
+	tag, err := s.db.primary.Exec(ctx, deleteArchiveSQL, id, userID)
+	if err != nil || tag.RowsAffected() == 1 {
+		return fail(ctx, "delete archive", err)
 	}
 	if _, err := s.ByID(ctx, id); err != nil {
 		return err
 	}
-	return livestream.Errorf(livestream.CodeForbidden, "this archive is another's")
+	return livestream.Errorf(livestream.CodeForbidden, "this archive is another member's")
 }

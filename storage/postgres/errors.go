@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/puddle/v2"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -46,7 +45,7 @@ func violation(constraint string) *livestream.Error {
 		return livestream.Errorf(livestream.CodeAlreadyStreaming, "you have a stream under way already")
 	case "archives_stream_id_key", "archives_pkey":
 		return livestream.Errorf(livestream.CodeRecordingExists, "this stream has a recording already")
-	case "follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "notifications_user_id_fkey",
+	case "follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "inboxes_user_id_fkey", "notifications_user_id_fkey",
 		"notification_settings_user_id_fkey", "transactions_sender_id_fkey", "transactions_recipient_id_fkey", "idempotency_keys_user_id_fkey":
 		return userNotFound()
 	case "uploads_stream_id_fkey", "transactions_stream_id_fkey", "notification_progress_stream_id_fkey":
@@ -136,5 +135,5 @@ func disconnected(err error) bool {
 	)
 	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, puddle.ErrClosedPool) || errors.Is(err, pgxpool.ErrClosedPool)
+		errors.Is(err, puddle.ErrClosedPool)
 }

@@ -9,40 +9,48 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// IdempotencyKeys are the requests that must have their effect once.
+// IdempotencyKeys keeps requests that must have their effect once, and their
+// answers.
 type IdempotencyKeys struct{ db *DB }
 
-// NewIdempotencyKeys are the keys of a database.
-func NewIdempotencyKeys(db *DB) *IdempotencyKeys { return &IdempotencyKeys{db} }
+// NewIdempotencyKeys keeps requests in db.
+func NewIdempotencyKeys(db *DB) *IdempotencyKeys { return &IdempotencyKeys{db: db} }
 
-// The update changes nothing; it makes the statement return the row that was
-// there first, and locks out the reader who would not see it yet.
-const claimKey = `-- name: idempotency.claim
+const (
+	// The update changes nothing: it waits for a claim that is under way, and has
+	// the row returned that was there first.
+	claimKeySQL = `-- name: idempotency_keys.claim
 INSERT INTO idempotency_keys AS k (user_id, operation, key, request_hash, resource_id) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (user_id, operation, key) DO UPDATE SET key = k.key
 RETURNING request_hash, resource_id, status, response`
 
-// Claim takes a key for a request, and gives what the first claim of it left.
-//
-// Errors: idempotency_key_reused when the first request was another one.
-func (s *IdempotencyKeys) Claim(ctx context.Context, c livestream.IdempotencyClaim) (livestream.IdempotencyRecord, error) {
-	var (
-		record livestream.IdempotencyRecord
-		hash   []byte
-	)
-	err := s.db.primary.QueryRow(ctx, claimKey, c.UserID, c.Operation, c.Key, c.RequestHash, c.ResourceID).
-		Scan(&hash, &record.ResourceID, &record.Status, &record.Response)
-	if err == nil && !bytes.Equal(hash, c.RequestHash) {
-		err = livestream.Errorf(livestream.CodeIdempotencyKeyReused, "this Idempotency-Key belongs to another request")
-	}
-	return record, edge("claim idempotency key", err)
+	saveResponseSQL = `-- name: idempotency_keys.save_response
+UPDATE idempotency_keys SET status = $4, response = $5 WHERE user_id = $1 AND operation = $2 AND key = $3 AND status = 0`
+)
+
+type idempotencyRow struct {
+	RequestHash []byte
+	ResourceID  uuid.UUID
+	Status      int
+	Response    []byte
 }
 
-const saveResponse = `-- name: idempotency.save_response
-UPDATE idempotency_keys SET status = $4, response = $5 WHERE user_id = $1 AND operation = $2 AND key = $3 AND status = 0`
+// Claim takes a key for a request, and gives what its first claim left: the id of
+// what it makes and, once it is known, its answer. CodeIdempotencyKeyReused when
+// the first request was another one, CodeUserNotFound.
+func (s *IdempotencyKeys) Claim(ctx context.Context, claim livestream.IdempotencyClaim) (livestream.IdempotencyRecord, error) {
+	row, err := one[idempotencyRow](ctx, s.db.primary, claimKeySQL, claim.UserID, claim.Operation, claim.Key, claim.RequestHash, claim.ResourceID)
+	if err != nil {
+		return livestream.IdempotencyRecord{}, fail(ctx, "claim idempotency key", err)
+	}
+	if !bytes.Equal(row.RequestHash, claim.RequestHash) {
+		return livestream.IdempotencyRecord{}, livestream.Errorf(livestream.CodeIdempotencyKeyReused, "this Idempotency-Key belongs to another request")
+	}
+	return livestream.IdempotencyRecord{ResourceID: row.ResourceID, Status: row.Status, Response: row.Response}, nil
+}
 
-// SaveResponse keeps a request's answer; the first one stays.
+// SaveResponse keeps the answer to a request; the first one stays.
 func (s *IdempotencyKeys) SaveResponse(ctx context.Context, userID uuid.UUID, operation, key string, status int, response []byte) error {
-	_, err := s.db.primary.Exec(ctx, saveResponse, userID, operation, key, status, response)
-	return edge("save response", err)
+	_, err := s.db.primary.Exec(ctx, saveResponseSQL, userID, operation, key, status, response)
+	return fail(ctx, "save response", err)
 }

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,65 +10,78 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// entry is one line of a posting: what an account gains or, when it is negative,
-// gives.
-type entry struct {
-	account string
-	userID  *uuid.UUID // nil for the platform's own
-	amount  int64      // minor units
-}
+const (
+	// In the order of their keys, so that postings that open the same accounts do
+	// not wait for one another in a circle.
+	openAccountsSQL = `-- name: ledger.open_accounts
+INSERT INTO ledger_accounts (kind, user_id, currency)
+SELECT kind, nullif(owner, '00000000-0000-0000-0000-000000000000'), $3 FROM unnest($1::text[], $2::uuid[]) AS e (kind, owner)
+ORDER BY owner, kind
+ON CONFLICT (owner, kind, currency) DO NOTHING`
 
-const openAccount = `-- name: ledger.open_account
-INSERT INTO ledger_accounts (kind, user_id, currency) VALUES ($1, $2, $3)
-ON CONFLICT ON CONSTRAINT ledger_accounts_owner DO NOTHING`
+	// A statement of its own: it sees the accounts that others opened while the
+	// one before waited for them. An account that it missed would leave the
+	// posting unbalanced, which the database refuses.
+	postSQL = `-- name: ledger.post
+WITH posting AS (
+	INSERT INTO ledger_transactions (transaction_id, kind, posted_at) VALUES ($1, $2, $3)
+	ON CONFLICT (transaction_id, kind) DO NOTHING RETURNING id
+)
+INSERT INTO ledger_entries (ledger_transaction_id, account_id, amount, currency)
+SELECT p.id, a.id, e.amount, a.currency
+FROM posting p CROSS JOIN unnest($5::text[], $6::uuid[], $7::bigint[]) AS e (kind, owner, amount)
+JOIN ledger_accounts a ON a.owner = e.owner AND a.kind = e.kind AND a.currency = $4
+WHERE e.amount <> 0`
 
-const findAccount = `-- name: ledger.find_account
-SELECT id FROM ledger_accounts WHERE kind = $1 AND user_id IS NOT DISTINCT FROM $2 AND currency = $3`
-
-const openPosting = `-- name: ledger.open_posting
-INSERT INTO ledger_postings (transaction_id, kind, posted_at) VALUES ($1, $2, $3) RETURNING id`
-
-const addEntry = `-- name: ledger.add_entry
-INSERT INTO ledger_entries (posting_id, account_id, amount, currency) VALUES ($1, $2, $3, $4)`
-
-// post writes a balanced posting; the database refuses one that is not, and a
-// second one of the same kind.
-func post(ctx context.Context, tx pgx.Tx, transactionID uuid.UUID, kind, currency string, at time.Time, entries []entry) error {
-	var posting int64
-	if err := tx.QueryRow(ctx, openPosting, transactionID, kind, at).Scan(&posting); err != nil {
-		return fmt.Errorf("open posting: %w", err)
-	}
-	for _, e := range entries {
-		if _, err := tx.Exec(ctx, openAccount, e.account, e.userID, currency); err != nil {
-			return fmt.Errorf("open account %s: %w", e.account, err)
-		}
-		// A statement of its own: it sees an account that somebody else opened
-		// while the first one waited.
-		var account int64
-		if err := tx.QueryRow(ctx, findAccount, e.account, e.userID, currency).Scan(&account); err != nil {
-			return fmt.Errorf("find account %s: %w", e.account, err)
-		}
-		if _, err := tx.Exec(ctx, addEntry, posting, account, e.amount, currency); err != nil {
-			return fmt.Errorf("add entry: %w", err)
-		}
-	}
-	return nil
-}
-
-const balances = `-- name: ledger.balances
+	balancesSQL = `-- name: ledger.balances
 SELECT a.currency,
-       coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_available'), 0)::bigint,
-       coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_pending'), 0)::bigint
+	coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_available'), 0)::bigint AS available,
+	coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_pending'), 0)::bigint AS pending
 FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
-WHERE a.user_id = $1 AND a.kind IN ('creator_available', 'creator_pending')
+WHERE a.owner = $1 AND a.kind IN ('creator_available', 'creator_pending')
 GROUP BY a.currency ORDER BY a.currency`
+)
 
-// Balances sums up what a creator has, by currency.
+// posting is money that moves for a payment; its entries add up to zero.
+type posting struct {
+	transactionID uuid.UUID
+	kind          string
+	currency      string
+	at            time.Time
+	entries       []entry
+}
+
+// entry is what an account gets or, below zero, gives, in minor units.
+type entry struct {
+	kind   string
+	owner  uuid.UUID // uuid.Nil for the platform
+	amount int64
+}
+
+// settlement moves a paid tip from its sender's card to the creator, less the fee.
+func settlement(t transactionRow, at time.Time) posting {
+	return posting{transactionID: t.ID, kind: "settlement", currency: t.Currency, at: at, entries: []entry{
+		{kind: "card", owner: t.SenderID, amount: -t.Amount},
+		{kind: "platform_fee", owner: uuid.Nil, amount: t.FeeAmount},
+		{kind: "creator_pending", owner: t.RecipientID, amount: t.Amount - t.FeeAmount},
+	}}
+}
+
+// post books a posting, once a payment and kind.
+func post(ctx context.Context, tx pgx.Tx, p posting) error {
+	kinds, owners, amounts := make([]string, len(p.entries)), make([]uuid.UUID, len(p.entries)), make([]int64, len(p.entries))
+	for i, e := range p.entries {
+		kinds[i], owners[i], amounts[i] = e.kind, e.owner, e.amount
+	}
+	if _, err := tx.Exec(ctx, openAccountsSQL, kinds, owners, p.currency); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, postSQL, p.transactionID, p.kind, p.at, p.currency, kinds, owners, amounts)
+	return err
+}
+
+// Balances gives what a creator has, by currency; none before the first tip.
 func (s *Transactions) Balances(ctx context.Context, userID uuid.UUID) ([]livestream.Balance, error) {
-	rows, err := all(ctx, s.db.primary, func(row pgx.CollectableRow) (livestream.Balance, error) {
-		var b livestream.Balance
-		err := row.Scan(&b.Currency, &b.Available, &b.Pending)
-		return b, err
-	}, balances, userID)
-	return rows, edge("balances", err)
+	balances, err := many[livestream.Balance](ctx, s.db.primary, balancesSQL, userID)
+	return balances, fail(ctx, "read balances", err)
 }

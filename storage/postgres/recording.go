@@ -10,105 +10,123 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Recordings are the uploads of streams' recordings.
+// Recordings keeps the uploads of streams' recordings.
 type Recordings struct{ db *DB }
 
-// NewRecordings are the uploads of a database.
-func NewRecordings(db *DB) *Recordings { return &Recordings{db} }
+// NewRecordings keeps uploads in db.
+func NewRecordings(db *DB) *Recordings { return &Recordings{db: db} }
 
-const uploadColumns = `id, stream_id, object_key, storage_id, content_type, size_bytes, part_size, archive_id, created_at`
+// maxAbandoned bounds what Abandoned gives at once.
+const maxAbandoned = 1000
 
-func scanUpload(row pgx.CollectableRow) (livestream.Upload, error) {
-	var u livestream.Upload
-	err := row.Scan(&u.ID, &u.StreamID, &u.Key, &u.StorageID, &u.ContentType, &u.SizeBytes, &u.PartSize, &u.ArchiveID, &u.CreatedAt)
-	return u, err
+const uploadColumns = `id, stream_id, key, storage_id, content_type, size_bytes, part_size, archive_id, created_at`
+
+const (
+	createUploadSQL = `-- name: uploads.create
+INSERT INTO uploads (id, stream_id, key, storage_id, content_type, size_bytes, part_size) VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (id) DO NOTHING`
+
+	uploadByIDSQL = `-- name: uploads.by_id
+SELECT ` + uploadColumns + ` FROM uploads WHERE id = $1 AND stream_id = $2`
+
+	lockUploadSQL = `-- name: uploads.lock
+SELECT u.stream_id, u.archive_id, s.user_id, s.title
+FROM uploads u JOIN streams s ON s.id = u.stream_id WHERE u.id = $1
+FOR NO KEY UPDATE OF u, s`
+
+	completeUploadSQL = `-- name: uploads.complete
+WITH a AS (
+	INSERT INTO archives (id, stream_id, user_id, title) VALUES ($2, $3, $4, $5) RETURNING ` + archiveColumns + `
+), u AS (
+	UPDATE uploads SET archive_id = $2 WHERE id = $1
+), s AS (
+	UPDATE streams SET archive_id = $2 WHERE id = $3
+)
+SELECT * FROM a`
+
+	abandonedUploadsSQL = `-- name: uploads.abandoned
+SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id IS NULL
+ORDER BY created_at, id LIMIT $2`
+
+	deleteUploadSQL = `-- name: uploads.delete
+DELETE FROM uploads WHERE id = $1 AND archive_id IS NULL`
+)
+
+type uploadRow struct {
+	ID          uuid.UUID
+	StreamID    uuid.UUID
+	Key         string
+	StorageID   string
+	ContentType string
+	SizeBytes   int64
+	PartSize    int64
+	ArchiveID   *uuid.UUID
+	CreatedAt   time.Time
 }
 
-const createUpload = `-- name: upload.create
-INSERT INTO uploads (id, stream_id, object_key, storage_id, content_type, size_bytes, part_size) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+func (r uploadRow) domain() livestream.Upload { return livestream.Upload(r) }
 
-// Create notes an upload that was opened.
-func (s *Recordings) Create(ctx context.Context, u livestream.Upload) error {
-	_, err := s.db.primary.Exec(ctx, createUpload, u.ID, u.StreamID, u.Key, u.StorageID, u.ContentType, u.SizeBytes, u.PartSize)
-	return edge("create upload", err)
+type lockedUploadRow struct {
+	StreamID  uuid.UUID
+	ArchiveID *uuid.UUID
+	UserID    uuid.UUID
+	Title     string
 }
 
-const uploadByID = `-- name: upload.by_id
-SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND id = $2`
+// Create keeps an upload that was opened. Creating it again changes nothing.
+// CodeStreamNotFound.
+func (s *Recordings) Create(ctx context.Context, upload livestream.Upload) error {
+	_, err := s.db.primary.Exec(ctx, createUploadSQL, upload.ID, upload.StreamID, upload.Key, upload.StorageID, upload.ContentType,
+		upload.SizeBytes, upload.PartSize)
+	return fail(ctx, "create upload", err)
+}
 
-// ByID finds an upload of a stream.
-//
-// Errors: upload_not_found.
+// ByID gives an upload of a stream; CodeUploadNotFound.
 func (s *Recordings) ByID(ctx context.Context, streamID, id uuid.UUID) (livestream.Upload, error) {
-	upload, err := one(ctx, s.db.primary, scanUpload, uploadByID, streamID, id)
-	return upload, edge("upload by id", orNotFound(err, errUploadNotFound))
+	row, err := one[uploadRow](ctx, s.db.primary, uploadByIDSQL, id, streamID)
+	return row.domain(), failOr(ctx, "read upload", err, uploadNotFound())
 }
 
-const lockUpload = `-- name: upload.lock
-SELECT s.user_id, s.title, u.stream_id, u.archive_id FROM uploads u JOIN streams s ON s.id = u.stream_id
-WHERE u.id = $1 FOR UPDATE`
-
-const createArchive = `-- name: archive.create
-INSERT INTO archives (id, stream_id, user_id, title, status, created_at) VALUES ($1, $2, $3, $4, 'processing', $5)`
-
-const linkArchive = `-- name: archive.link
-WITH upload AS (UPDATE uploads SET archive_id = $2 WHERE id = $1 RETURNING stream_id)
-UPDATE streams SET archive_id = $2 FROM upload WHERE streams.id = upload.stream_id`
-
-// Complete takes a whole recording: it writes the archive that it will become,
-// and notes it in the stream's timeline. Completing it again gives the same
-// archive.
-//
-// Errors: upload_not_found, recording_exists.
+// Complete takes a whole recording: it writes the archive that it will become
+// and notes it in the stream's timeline. Completing an upload again gives the
+// same archive, or CodeArchiveNotFound once that was deleted. Of a stream's
+// uploads one becomes its archive: CodeRecordingExists. CodeUploadNotFound.
 func (s *Recordings) Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error) {
-	var archive livestream.Archive
+	var archive archiveRow
 	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
-		var (
-			userID, streamID uuid.UUID
-			title            string
-			known            *uuid.UUID
-		)
-		err := tx.QueryRow(ctx, lockUpload, uploadID).Scan(&userID, &title, &streamID, &known)
+		upload, err := one[lockedUploadRow](ctx, tx, lockUploadSQL, uploadID)
 		if err != nil {
-			return orNotFound(err, errUploadNotFound)
+			return failOr(ctx, "lock upload", err, uploadNotFound())
 		}
-		if known != nil {
-			archive, err = one(ctx, tx, scanArchive, archiveByID, *known)
-			return orNotFound(err, errArchiveNotFound)
+		if upload.ArchiveID != nil {
+			archive, err = one[archiveRow](ctx, tx, archiveByIDSQL, *upload.ArchiveID)
+			return failOr(ctx, "read archive", err, archiveNotFound())
 		}
-		if _, err := tx.Exec(ctx, createArchive, archiveID, streamID, userID, title, now); err != nil {
+		archive, err = one[archiveRow](ctx, tx, completeUploadSQL, uploadID, archiveID, upload.StreamID, upload.UserID, upload.Title)
+		if err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, linkArchive, uploadID, archiveID); err != nil {
-			return err
-		}
-		event := livestream.NewStreamEvent{
-			StreamID: streamID, Key: string(livestream.EventRecordingReceived), Type: livestream.EventRecordingReceived,
-			Data: map[string]any{"archive_id": archiveID, "upload_id": uploadID},
-		}
-		if err := appendEvent(ctx, tx, event, now); err != nil {
-			return err
-		}
-		archive, err = one(ctx, tx, scanArchive, archiveByID, archiveID)
+		_, err = appendEvent(ctx, tx, livestream.NewStreamEvent{
+			StreamID: upload.StreamID, Key: string(livestream.EventRecordingReceived) + ":" + uploadID.String(), Type: livestream.EventRecordingReceived,
+			Data: map[string]any{"upload_id": uploadID, "archive_id": archiveID},
+		}, &now)
 		return err
 	})
-	return archive, edge("complete recording", err)
+	if err != nil {
+		return livestream.Archive{}, fail(ctx, "complete upload", err)
+	}
+	return archive.domain(), nil
 }
 
-const abandonedUploads = `-- name: upload.abandoned
-SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id IS NULL`
-
-// Abandoned lists a stream's uploads that were not completed.
+// Abandoned lists a stream's uploads that were not completed, the oldest first,
+// at most 1,000 of them.
 func (s *Recordings) Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error) {
-	uploads, err := all(ctx, s.db.primary, scanUpload, abandonedUploads, streamID)
-	return uploads, edge("abandoned uploads", err)
+	rows, err := many[uploadRow](ctx, s.db.primary, abandonedUploadsSQL, streamID, maxAbandoned)
+	return all(rows, uploadRow.domain), fail(ctx, "list abandoned uploads", err)
 }
 
-const deleteUpload = `-- name: upload.delete
-DELETE FROM uploads WHERE id = $1`
-
-// Delete forgets an upload.
+// Delete forgets an upload, unless it was completed; there need not be one.
 func (s *Recordings) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.db.primary.Exec(ctx, deleteUpload, id)
-	return edge("delete upload", err)
+	_, err := s.db.primary.Exec(ctx, deleteUploadSQL, id)
+	return fail(ctx, "delete upload", err)
 }

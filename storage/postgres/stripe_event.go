@@ -6,32 +6,34 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// StripeEvents are the webhooks that came, each kept under its id.
+// StripeEvents keeps Stripe's webhooks, byte for byte.
 type StripeEvents struct{ db *DB }
 
-// NewStripeEvents are the webhooks of a database.
-func NewStripeEvents(db *DB) *StripeEvents { return &StripeEvents{db} }
+// NewStripeEvents keeps webhooks in db.
+func NewStripeEvents(db *DB) *StripeEvents { return &StripeEvents{db: db} }
 
-const saveStripeEvent = `-- name: stripe_event.save
-WITH saved AS (
-    INSERT INTO stripe_events (id, type, workflow_id, payload, created_at) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (id) DO NOTHING
+const (
+	saveStripeEventSQL = `-- name: stripe_events.save
+WITH e AS (
+	INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload) VALUES ($1, $2, $3, $4, $5, $6)
+	ON CONFLICT (id) DO NOTHING
 )
-SELECT EXISTS (SELECT 1 FROM stripe_events WHERE id = $1 AND delivered_at IS NOT NULL)`
+SELECT EXISTS (SELECT FROM stripe_events WHERE id = $1 AND delivered_at IS NOT NULL)`
 
-// Save keeps an event, the first time it comes, and says whether it has been
+	markDeliveredSQL = `-- name: stripe_events.mark_delivered
+UPDATE stripe_events SET delivered_at = now() WHERE id = $1 AND delivered_at IS NULL`
+)
+
+// Save keeps an event when it comes for the first time, and says whether it was
 // delivered to its payment already.
-func (s *StripeEvents) Save(ctx context.Context, e livestream.StripeEvent) (bool, error) {
-	var delivered bool
-	err := s.db.primary.QueryRow(ctx, saveStripeEvent, e.ID, e.Type, e.WorkflowID, e.Payload, e.CreatedAt).Scan(&delivered)
-	return delivered, edge("save stripe event", err)
+func (s *StripeEvents) Save(ctx context.Context, event livestream.StripeEvent) (bool, error) {
+	delivered, err := scalar[bool](ctx, s.db.primary, saveStripeEventSQL, event.ID, event.Type, event.CreatedAt, event.PaymentIntentID,
+		event.WorkflowID, event.Payload)
+	return delivered, fail(ctx, "save stripe event", err)
 }
 
-const stripeEventDelivered = `-- name: stripe_event.delivered
-UPDATE stripe_events SET delivered_at = now() WHERE id = $1 AND delivered_at IS NULL`
-
-// MarkDelivered notes that an event's payment knows of it.
+// MarkDelivered notes that an event's payment was told of it.
 func (s *StripeEvents) MarkDelivered(ctx context.Context, id string) error {
-	_, err := s.db.primary.Exec(ctx, stripeEventDelivered, id)
-	return edge("stripe event delivered", err)
+	_, err := s.db.primary.Exec(ctx, markDeliveredSQL, id)
+	return fail(ctx, "mark stripe event delivered", err)
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -10,134 +11,157 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Transactions are the payments and the ledger that they are booked in.
+// Transactions keeps payments and books them in the ledger. All of it is read
+// from the primary.
 type Transactions struct{ db *DB }
 
-// NewTransactions are the payments of a database.
-func NewTransactions(db *DB) *Transactions { return &Transactions{db} }
+// NewTransactions keeps payments in db.
+func NewTransactions(db *DB) *Transactions { return &Transactions{db: db} }
 
-const transactionColumns = `id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, failure, fee_amount,
-	refunded_amount, coalesce(payment_intent_id, ''), coalesce(client_secret, ''), workflow_id, created_at, settled_at`
+const (
+	transactionColumns = `id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, failure, fee_amount,
+	refunded_amount, coalesce(payment_intent_id, '') AS payment_intent_id, client_secret, workflow_id, created_at, settled_at`
+	transactionPage = `($2::text IS NULL OR status = $2) AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5`
+)
 
-func scanTransaction(row pgx.CollectableRow) (livestream.Transaction, error) {
-	var t livestream.Transaction
-	err := row.Scan(&t.ID, &t.Status, &t.Kind, &t.Amount, &t.Currency, &t.SenderID, &t.RecipientID, &t.StreamID, &t.Message, &t.Failure, &t.FeeAmount,
-		&t.RefundedAmount, &t.PaymentIntentID, &t.ClientSecret, &t.WorkflowID, &t.CreatedAt, &t.SettledAt)
-	return t, err
+const (
+	createTransactionSQL = `-- name: transactions.create
+INSERT INTO transactions (id, kind, amount, currency, sender_id, recipient_id, stream_id, message, workflow_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (id) DO NOTHING RETURNING ` + transactionColumns
+
+	transactionByIDSQL = `-- name: transactions.by_id
+SELECT ` + transactionColumns + ` FROM transactions WHERE id = $1`
+
+	lockTransactionSQL = `-- name: transactions.lock
+SELECT ` + transactionColumns + ` FROM transactions WHERE id = $1 FOR NO KEY UPDATE`
+
+	// Each side has an index of its own; nobody is both sides of a payment.
+	listTransactionsSQL = `-- name: transactions.list
+(SELECT ` + transactionColumns + ` FROM transactions WHERE sender_id = $1 AND ` + transactionPage + `)
+UNION ALL
+(SELECT ` + transactionColumns + ` FROM transactions WHERE recipient_id = $1 AND ` + transactionPage + `)
+ORDER BY created_at DESC, id DESC LIMIT $5`
+
+	setIntentSQL = `-- name: transactions.set_intent
+WITH t AS (
+	UPDATE transactions SET payment_intent_id = $2, client_secret = $3, status = $4
+	WHERE id = $1 AND status IN ('queued', 'requires_action', 'processing')
+)
+SELECT EXISTS (SELECT FROM transactions WHERE id = $1)`
+
+	settleTransactionSQL = `-- name: transactions.settle
+UPDATE transactions SET status = 'succeeded', fee_amount = $2, settled_at = $3, failure = NULL, failed_at = NULL
+WHERE id = $1 RETURNING ` + transactionColumns
+
+	failTransactionSQL = `-- name: transactions.fail
+UPDATE transactions SET status = $2, failure = $3, failed_at = $4
+WHERE id = $1 AND status IN ('queued', 'requires_action', 'processing') RETURNING ` + transactionColumns
+)
+
+type transactionRow struct {
+	ID              uuid.UUID
+	Status          livestream.TransactionStatus
+	Kind            livestream.TransactionKind
+	Amount          int64
+	Currency        string
+	SenderID        uuid.UUID
+	RecipientID     uuid.UUID
+	StreamID        *uuid.UUID
+	Message         string
+	Failure         *livestream.Failure
+	FeeAmount       int64
+	RefundedAmount  int64
+	PaymentIntentID string
+	ClientSecret    string
+	WorkflowID      string
+	CreatedAt       time.Time
+	SettledAt       *time.Time
 }
 
-const createTransaction = `-- name: transaction.create
-INSERT INTO transactions (id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, workflow_id)
-VALUES ($1, 'queued', $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING`
+func (r transactionRow) domain() livestream.Transaction { return livestream.Transaction(r) }
 
 // Create writes a payment, queued. Creating it again changes nothing.
-//
-// Errors: user_not_found, stream_not_found, cannot_tip_self.
+// CodeUserNotFound, CodeStreamNotFound, CodeCannotTipSelf.
 func (s *Transactions) Create(ctx context.Context, t livestream.NewTransaction) (livestream.Transaction, error) {
-	_, err := s.db.primary.Exec(ctx, createTransaction, t.ID, t.Kind, t.Amount, t.Currency, t.SenderID, t.RecipientID, t.StreamID, t.Message, t.WorkflowID)
-	if err != nil {
-		return livestream.Transaction{}, edge("create transaction", err)
+	row, err := one[transactionRow](ctx, s.db.primary, createTransactionSQL, t.ID, t.Kind, t.Amount, t.Currency, t.SenderID, t.RecipientID,
+		t.StreamID, t.Message, t.WorkflowID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		row, err = one[transactionRow](ctx, s.db.primary, transactionByIDSQL, t.ID)
 	}
-	return s.ByID(ctx, t.ID, t.SenderID)
+	return row.domain(), fail(ctx, "create transaction", err)
 }
 
-const transactionByID = `-- name: transaction.by_id
-SELECT ` + transactionColumns + ` FROM transactions WHERE id = $1 AND (sender_id = $2 OR recipient_id = $2)`
-
-// ByID finds a payment for its sender or its recipient.
-//
-// Errors: transaction_not_found, for others too.
+// ByID gives a payment to its sender or its recipient; CodeTransactionNotFound,
+// for everybody else too.
 func (s *Transactions) ByID(ctx context.Context, id, userID uuid.UUID) (livestream.Transaction, error) {
-	t, err := one(ctx, s.db.primary, scanTransaction, transactionByID, id, userID)
-	return t, edge("transaction by id", orNotFound(err, errTransactionNotFound))
+	row, err := one[transactionRow](ctx, s.db.primary, transactionByIDSQL, id)
+	if err == nil && row.SenderID != userID && row.RecipientID != userID {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return livestream.Transaction{}, failOr(ctx, "read transaction", err, transactionNotFound())
+	}
+	return row.domain(), nil
 }
 
-// Each side of a payment has its index; a member's list merges the two.
-const listTransactions = `-- name: transaction.list
-SELECT * FROM (
-    (SELECT ` + transactionColumns + ` FROM transactions
-     WHERE sender_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
-     ORDER BY created_at DESC, id DESC LIMIT $5)
-    UNION ALL
-    (SELECT ` + transactionColumns + ` FROM transactions
-     WHERE recipient_id = $1 AND ($2::text IS NULL OR status = $2) AND ($3::timestamptz IS NULL OR (created_at, id) < ($3, $4::uuid))
-     ORDER BY created_at DESC, id DESC LIMIT $5)
-) AS both_sides ORDER BY created_at DESC, id DESC LIMIT $5`
-
-// List reads a member's payments, sent and received, the newest first.
+// List lists a member's payments, sent and received, newest first.
 func (s *Transactions) List(ctx context.Context, filter livestream.TransactionFilter, page livestream.Page) (livestream.List[livestream.Transaction], error) {
-	at, id := afterTime(page)
-	rows, err := all(ctx, s.db.primary, scanTransaction, listTransactions, filter.UserID, filter.Status, at, id, fetchLimit(page))
-	return listOf(rows, page, func(t livestream.Transaction) livestream.Cursor {
-		return livestream.Cursor{Time: t.CreatedAt, ID: t.ID}
-	}), edge("list transactions", err)
+	limit := limitOf(page)
+	at, id := beforeTime(page)
+	rows, err := many[transactionRow](ctx, s.db.primary, listTransactionsSQL, filter.UserID, filter.Status, at, id, limit+1)
+	if err != nil {
+		return livestream.List[livestream.Transaction]{}, fail(ctx, "list transactions", err)
+	}
+	return listOf(rows, limit, transactionRow.domain, func(r transactionRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.CreatedAt, ID: r.ID}
+	}), nil
 }
 
-const setIntent = `-- name: transaction.set_intent
-UPDATE transactions SET payment_intent_id = $2, client_secret = $3, status = $4
-WHERE id = $1 AND status IN ('queued', 'requires_action', 'processing')`
-
-// SetIntent keeps what Stripe said of a payment; one that is decided stays so.
+// SetIntent keeps what Stripe said of a payment. One that is decided stays as it
+// is, which is no error. CodeTransactionNotFound.
 func (s *Transactions) SetIntent(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, status livestream.TransactionStatus) error {
-	_, err := s.db.primary.Exec(ctx, setIntent, id, intent.ID, intent.ClientSecret, status)
-	return edge("set intent", err)
+	there, err := scalar[bool](ctx, s.db.primary, setIntentSQL, id, intent.ID, intent.ClientSecret, status)
+	if err == nil && !there {
+		return transactionNotFound()
+	}
+	return fail(ctx, "set payment intent", err)
 }
-
-const lockTransaction = `-- name: transaction.lock
-SELECT ` + transactionColumns + ` FROM transactions WHERE id = $1 FOR UPDATE`
-
-const settleTransaction = `-- name: transaction.settle
-UPDATE transactions SET status = 'succeeded', fee_amount = $2, settled_at = $3, failure = NULL WHERE id = $1 RETURNING ` + transactionColumns
 
 // Settle books a paid tip: its row, the ledger and the recipient's notification,
-// all or nothing. Settling it again changes nothing.
-//
-// Errors: transaction_not_found.
+// all or nothing. Settling it again changes nothing. What is paid is booked, even
+// if it was thought to have failed. CodeTransactionNotFound.
 func (s *Transactions) Settle(ctx context.Context, id uuid.UUID, now time.Time) (livestream.Transaction, error) {
-	var settled livestream.Transaction
+	var row transactionRow
 	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
-		settled, err = one(ctx, tx, scanTransaction, lockTransaction, id)
-		if err != nil || settled.SettledAt != nil {
-			return orNotFound(err, errTransactionNotFound)
-		}
-		fee := livestream.PlatformFee(settled.Amount)
-		if settled, err = one(ctx, tx, scanTransaction, settleTransaction, id, fee, now); err != nil {
+		row, err = one[transactionRow](ctx, tx, lockTransactionSQL, id)
+		if err != nil || row.SettledAt != nil {
 			return err
 		}
-		err = post(ctx, tx, id, "settle", settled.Currency, now, []entry{
-			{account: "card", userID: &settled.SenderID, amount: -settled.Amount},
-			{account: "platform_fee", amount: fee},
-			{account: "creator_pending", userID: &settled.RecipientID, amount: settled.Amount - fee},
-		})
-		if err != nil {
+		fee := livestream.PlatformFee(row.Amount)
+		if row, err = one[transactionRow](ctx, tx, settleTransactionSQL, id, fee, now); err != nil {
 			return err
 		}
-		_, err = notifyOne(ctx, tx, livestream.NewNotification{
-			UserID: settled.RecipientID, Key: livestream.TipReceivedKey(id), Type: livestream.NotifyTipReceived,
+		if err := post(ctx, tx, settlement(row, now)); err != nil {
+			return err
+		}
+		_, err = notify(ctx, tx, livestream.NewNotification{
+			UserID: row.RecipientID, Key: livestream.TipReceivedKey(id), Type: livestream.NotifyTipReceived,
 			Data: map[string]any{
-				"transaction_id": id, "user_id": settled.SenderID, "amount": settled.Amount,
-				"currency": settled.Currency, "message": settled.Message,
+				"transaction_id": id, "user_id": row.SenderID, "amount": row.Amount, "currency": row.Currency, "message": row.Message,
 			},
 		})
 		return err
 	})
-	return settled, edge("settle transaction", err)
+	return row.domain(), failOr(ctx, "settle transaction", err, transactionNotFound())
 }
 
-const failTransaction = `-- name: transaction.fail
-UPDATE transactions SET status = $2, failure = $3, settled_at = $4
-WHERE id = $1 AND status IN ('queued', 'requires_action', 'processing')`
-
-const transactionAny = `-- name: transaction.any
-SELECT ` + transactionColumns + ` FROM transactions WHERE id = $1`
-
-// Fail writes a payment's end and why; one that is decided stays so.
-//
-// Errors: transaction_not_found.
+// Fail ends a payment that did not work, and says why. One that is decided stays
+// as it is and is given so. CodeTransactionNotFound.
 func (s *Transactions) Fail(ctx context.Context, id uuid.UUID, status livestream.TransactionStatus, failure livestream.Failure, now time.Time) (livestream.Transaction, error) {
-	if _, err := s.db.primary.Exec(ctx, failTransaction, id, status, failure, now); err != nil {
-		return livestream.Transaction{}, edge("fail transaction", err)
+	row, err := one[transactionRow](ctx, s.db.primary, failTransactionSQL, id, status, failure, now)
+	if errors.Is(err, pgx.ErrNoRows) {
+		row, err = one[transactionRow](ctx, s.db.primary, transactionByIDSQL, id)
 	}
-	t, err := one(ctx, s.db.primary, scanTransaction, transactionAny, id)
-	return t, edge("failed transaction", orNotFound(err, errTransactionNotFound))
+	return row.domain(), failOr(ctx, "fail transaction", err, transactionNotFound())
 }

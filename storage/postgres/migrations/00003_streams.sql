@@ -18,6 +18,7 @@ CREATE TABLE streams (
     started_at         timestamptz NOT NULL DEFAULT 'infinity',
     ended_at           timestamptz,
     reconnect_deadline timestamptz,
+    -- This server's clock, the one that follows are dated by: the two are compared.
     created_at         timestamptz NOT NULL DEFAULT now(),
     CHECK (status NOT IN ('live', 'reconnecting') OR started_at < 'infinity'),
     CHECK ((status = 'ended') = (ended_at IS NOT NULL)),
@@ -25,13 +26,18 @@ CREATE TABLE streams (
 );
 -- One stream at a time occupies a creator, however many requests race.
 CREATE UNIQUE INDEX streams_one_active_key ON streams (user_id) WHERE status IN ('starting', 'live', 'reconnecting');
-CREATE INDEX streams_status_started_at ON streams (status, started_at DESC, id DESC);
-CREATE INDEX streams_user_id ON streams (user_id, started_at DESC, id DESC);
-CREATE INDEX streams_category ON streams (category, started_at DESC, id DESC);
+-- A pair for each way to narrow a list: by start and by viewers. What a member
+-- has is few, and narrowed further as it is read.
 CREATE INDEX streams_started_at ON streams (started_at DESC, id DESC);
-CREATE INDEX streams_status_viewer_count ON streams (status, viewer_count DESC, id DESC);
-CREATE INDEX streams_category_viewer_count ON streams (category, viewer_count DESC, id DESC);
 CREATE INDEX streams_viewer_count ON streams (viewer_count DESC, id DESC);
+CREATE INDEX streams_status_started_at ON streams (status, started_at DESC, id DESC);
+CREATE INDEX streams_status_viewer_count ON streams (status, viewer_count DESC, id DESC);
+CREATE INDEX streams_category_started_at ON streams (category, started_at DESC, id DESC);
+CREATE INDEX streams_category_viewer_count ON streams (category, viewer_count DESC, id DESC);
+CREATE INDEX streams_category_status_started_at ON streams (category, status, started_at DESC, id DESC);
+CREATE INDEX streams_category_status_viewer_count ON streams (category, status, viewer_count DESC, id DESC);
+CREATE INDEX streams_user_id_started_at ON streams (user_id, started_at DESC, id DESC);
+CREATE INDEX streams_user_id_viewer_count ON streams (user_id, viewer_count DESC, id DESC);
 
 CREATE TABLE stream_events (
     stream_id uuid        NOT NULL REFERENCES streams (id) ON DELETE CASCADE,

@@ -1,9 +1,17 @@
 -- +goose Up
 
+-- The number of the last notification of each inbox. A writer holds its row until
+-- the commit, so that a number is never seen before a lower one: who resumes
+-- after a number has missed nothing below it.
+CREATE TABLE inboxes (
+    user_id  uuid   PRIMARY KEY CONSTRAINT inboxes_user_id_fkey REFERENCES users (id),
+    last_seq bigint NOT NULL CHECK (last_seq > 0)
+) WITH (fillfactor = 70);
+
 CREATE TABLE notifications (
     id         uuid        PRIMARY KEY DEFAULT uuid_v7(),
     user_id    uuid        NOT NULL CONSTRAINT notifications_user_id_fkey REFERENCES users (id),
-    seq        bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
+    seq        bigint      NOT NULL CHECK (seq > 0),
     key        text        NOT NULL CHECK (char_length(key) BETWEEN 1 AND 200),
     type       text        NOT NULL CHECK (type IN ('stream_live', 'tip_received', 'new_follower', 'archive_ready')),
     read       boolean     NOT NULL DEFAULT false,

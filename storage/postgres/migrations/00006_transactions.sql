@@ -21,7 +21,9 @@ CREATE TABLE transactions (
     settled_at        timestamptz,
     failed_at         timestamptz,
     CONSTRAINT transactions_not_self CHECK (sender_id <> recipient_id),
-    CHECK (status NOT IN ('succeeded', 'refunded') OR settled_at IS NOT NULL)
+    CHECK ((status IN ('succeeded', 'refunded')) = (settled_at IS NOT NULL)),
+    CHECK ((status IN ('failed', 'canceled')) = (failed_at IS NOT NULL)),
+    CHECK ((failed_at IS NULL) = (failure IS NULL))
 );
 CREATE INDEX transactions_sender_id ON transactions (sender_id, created_at DESC, id DESC);
 CREATE INDEX transactions_recipient_id ON transactions (recipient_id, created_at DESC, id DESC);

@@ -7,9 +7,12 @@ CREATE TABLE ledger_accounts (
     id         uuid        PRIMARY KEY DEFAULT uuid_v7(),
     kind       text        NOT NULL CHECK (kind IN ('card', 'platform_fee', 'creator_pending', 'creator_available')),
     user_id    uuid        REFERENCES users (id),
+    -- The user, or the nil id for the platform's own: an index finds no NULL by
+    -- equality.
+    owner      uuid        NOT NULL GENERATED ALWAYS AS (coalesce(user_id, '00000000-0000-0000-0000-000000000000')) STORED,
     currency   text        NOT NULL CHECK (currency ~ '^[a-z]{3}$'),
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT ledger_accounts_owner_key UNIQUE NULLS NOT DISTINCT (user_id, kind, currency),
+    CONSTRAINT ledger_accounts_owner_key UNIQUE (owner, kind, currency),
     CONSTRAINT ledger_accounts_currency_key UNIQUE (id, currency),
     CHECK ((kind = 'platform_fee') = (user_id IS NULL))
 );
@@ -39,17 +42,27 @@ CREATE INDEX ledger_entries_account ON ledger_entries (account_id) INCLUDE (amou
 -- +goose StatementBegin
 CREATE FUNCTION ledger_assert_balanced() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    off record;
+    posting uuid;
+    off     record;
 BEGIN
+    IF TG_TABLE_NAME = 'ledger_entries' THEN
+        posting := NEW.ledger_transaction_id;
+    ELSE
+        posting := NEW.id;
+        IF NOT EXISTS (SELECT FROM ledger_entries WHERE ledger_transaction_id = posting) THEN
+            RAISE EXCEPTION 'ledger transaction % has no entries', posting
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_balanced', TABLE = TG_TABLE_NAME;
+        END IF;
+    END IF;
     SELECT currency, sum(amount) AS total INTO off
     FROM ledger_entries
-    WHERE ledger_transaction_id = NEW.ledger_transaction_id
+    WHERE ledger_transaction_id = posting
     GROUP BY currency
     HAVING sum(amount) <> 0
     LIMIT 1;
     IF FOUND THEN
-        RAISE EXCEPTION 'ledger transaction % is off by % %', NEW.ledger_transaction_id, off.total, off.currency
-            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_balanced', TABLE = 'ledger_entries';
+        RAISE EXCEPTION 'ledger transaction % is off by % %', posting, off.total, off.currency
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'ledger_balanced', TABLE = TG_TABLE_NAME;
     END IF;
     RETURN NULL;
 END
@@ -58,6 +71,8 @@ $$;
 
 -- Deferred: the entries of one posting are balanced together, not one by one.
 CREATE CONSTRAINT TRIGGER ledger_balanced AFTER INSERT ON ledger_entries
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_assert_balanced();
+CREATE CONSTRAINT TRIGGER ledger_balanced AFTER INSERT ON ledger_transactions
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION ledger_assert_balanced();
 
 -- +goose StatementBegin
@@ -69,6 +84,8 @@ END
 $$;
 -- +goose StatementEnd
 
+CREATE TRIGGER ledger_accounts_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_accounts
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 CREATE TRIGGER ledger_entries_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_entries
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 CREATE TRIGGER ledger_transactions_immutable BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger_transactions
