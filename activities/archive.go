@@ -2,7 +2,6 @@ package activities
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -18,6 +17,12 @@ type ArchiveStore interface {
 	MarkProcessing(ctx context.Context, id uuid.UUID) error
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
+	Delete(ctx context.Context, id, userID uuid.UUID) error
+}
+
+// ObjectRemover deletes from object storage.
+type ObjectRemover interface {
+	DeletePrefix(ctx context.Context, prefix string) error
 }
 
 // Notifier writes a notification of one recipient.
@@ -29,6 +34,7 @@ type Notifier interface {
 type Archives struct {
 	Store    ArchiveStore
 	Timeline TimelineStore
+	Objects  ObjectRemover
 	Notify   Notifier
 	Push     NotificationPublisher
 	Log      *zap.Logger
@@ -70,8 +76,21 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 // reason.
 func (a *Archives) Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int) error {
 	err := a.Store.MarkFailed(ctx, id, failure, attempt, a.Now())
-	if e := (*livestream.Error)(nil); errors.As(err, &e) && e.Code == livestream.CodeArchiveNotFound {
-		return nil
+	return edge(unless(err, livestream.CodeArchiveNotFound))
+}
+
+// Delete removes the archive's row; nobody finds it from then on.
+func (a *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
+	return edge(unless(a.Store.Delete(ctx, id, userID), livestream.CodeArchiveNotFound))
+}
+
+// DeleteObjects removes an archive's files, with what its steps noted, and the
+// recording that they were made of.
+func (a *Archives) DeleteObjects(ctx context.Context, id, streamID uuid.UUID) error {
+	for _, prefix := range []string{livestream.ArchivePrefix(id), workPrefix(id), livestream.RecordingPrefix(streamID)} {
+		if err := a.Objects.DeletePrefix(ctx, prefix); err != nil {
+			return edge(err)
+		}
 	}
-	return edge(err)
+	return nil
 }

@@ -1,9 +1,13 @@
 package activities
 
 import (
+	"context"
 	"errors"
+	"math"
+	"math/rand/v2"
 	"time"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -40,6 +44,34 @@ func edge(err error) error {
 		options.NonRetryable = true
 	}
 	return temporal.NewApplicationErrorWithOptions(e.Message, string(e.Code), options)
+}
+
+// unless leaves out an error of that code, where it says that there is nothing
+// to do.
+func unless(err error, code livestream.Code) error {
+	if livestream.CodeOf(err) == code {
+		return nil
+	}
+	return err
+}
+
+// edgeSpread is edge for a peer that many steps wait for at once: when they try
+// again is spread by chance, from half the pause to one and a half, so that they
+// do not all come back together.
+func edgeSpread(ctx context.Context, err error) error {
+	err = edge(err)
+	var app *temporal.ApplicationError
+	if !errors.As(err, &app) || app.NonRetryable() {
+		return err
+	}
+	pause := app.NextRetryDelay()
+	if info := activity.GetInfo(ctx); pause == 0 && info.RetryPolicy != nil {
+		backoff := math.Pow(info.RetryPolicy.BackoffCoefficient, float64(info.Attempt-1))
+		pause = time.Duration(float64(info.RetryPolicy.InitialInterval) * backoff)
+	}
+	return temporal.NewApplicationErrorWithOptions(app.Message(), app.Type(), temporal.ApplicationErrorOptions{
+		Cause: app.Unwrap(), NextRetryDelay: pause/2 + rand.N(pause+1),
+	})
 }
 
 // retryDelay keeps what a peer asked for within reason; zero leaves it to the

@@ -51,10 +51,19 @@ type Streams struct {
 }
 
 // Create writes the stream's row and the beginning of its timeline. The database
-// refuses a creator's second live stream.
+// refuses a creator's second live stream. A start that was taken back stays so.
 func (a *Streams) Create(ctx context.Context, stream livestream.NewStream) error {
-	_, err := a.Store.Create(ctx, stream, a.Now())
+	made, err := a.Store.Create(ctx, stream, a.Now())
+	if err == nil && !made.Status.Active() {
+		err = livestream.Errorf(livestream.CodeStreamNotLive, "this stream is over; start another one, with another Idempotency-Key")
+	}
 	return edge(err)
+}
+
+// Withdraw ends a stream whose start was not answered, if there is one.
+func (a *Streams) Withdraw(ctx context.Context, id uuid.UUID) error {
+	_, err := a.Store.Finish(ctx, id, a.Now(), 0, 0)
+	return edge(unless(err, livestream.CodeStreamNotFound))
 }
 
 // StreamStatusChange is one step of a stream's life.

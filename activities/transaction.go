@@ -49,10 +49,34 @@ type IntentState struct {
 	Failure *livestream.Failure            `json:"failure,omitempty"`
 }
 
-// Create writes the payment's row, queued.
-func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTransaction) error {
-	_, err := a.Store.Create(ctx, transaction)
-	return edge(err)
+// Shown is how the payment is shown to its payer meanwhile. Success is not, before
+// it is booked.
+func (i IntentState) Shown() livestream.TransactionStatus {
+	switch i.Status {
+	case livestream.IntentRequiresAction, livestream.IntentRequiresConfirmation, livestream.IntentRequiresPaymentMethod:
+		return livestream.TransactionRequiresAction
+	}
+	return livestream.TransactionProcessing
+}
+
+// TransactionRow is what a workflow needs of a payment's row.
+type TransactionRow struct {
+	Status    livestream.TransactionStatus `json:"status"`
+	IntentID  string                       `json:"intent_id"` // empty before the charge
+	CreatedAt time.Time                    `json:"created_at"`
+}
+
+// Create writes the payment's row, queued. One that is there is left as it is.
+func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTransaction) (TransactionRow, error) {
+	row, err := a.Store.Create(ctx, transaction)
+	return TransactionRow{Status: row.Status, IntentID: row.PaymentIntentID, CreatedAt: row.CreatedAt}, edge(err)
+}
+
+// Withdraw cancels a payment whose row was not answered for, if there is one.
+func (a *Transactions) Withdraw(ctx context.Context, id uuid.UUID) error {
+	failure := livestream.Failure{Code: string(livestream.CodeUnavailable), Message: "The payment could not be begun."}
+	_, err := a.Store.Fail(ctx, id, livestream.TransactionCanceled, failure, a.Now())
+	return edge(unless(err, livestream.CodeTransactionNotFound))
 }
 
 // Charge asks Stripe for the payment and keeps what it answered. The key makes
@@ -60,9 +84,20 @@ func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTra
 func (a *Transactions) Charge(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
 	intent, err := a.Stripe.Charge(ctx, chargeOf(transaction, key))
 	if err != nil {
-		return IntentState{}, edge(err)
+		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
 	return a.keep(ctx, transaction.ID, intent)
+}
+
+// ours takes a request of ours that Stripe does not understand for an outage:
+// somebody has to put it right, and the payment waits meanwhile rather than being
+// lost. Stripe gives no closer code where the payer could change nothing.
+func ours(err error) error {
+	switch livestream.CodeOf(err) {
+	case "invalid_request_error", "idempotency_error":
+		return livestream.Unavailable("the payment provider", err)
+	}
+	return err
 }
 
 // Reconcile looks for a PaymentIntent that an attempt made whose answer was
@@ -70,7 +105,7 @@ func (a *Transactions) Charge(ctx context.Context, transaction livestream.NewTra
 func (a *Transactions) Reconcile(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
 	found, err := a.Stripe.FindCharge(ctx, transaction.ID)
 	if err != nil {
-		return IntentState{}, edge(err)
+		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
 	if found != nil {
 		return a.keep(ctx, transaction.ID, *found)
@@ -78,12 +113,22 @@ func (a *Transactions) Reconcile(ctx context.Context, transaction livestream.New
 	return a.Charge(ctx, transaction, key)
 }
 
+// Find looks for a PaymentIntent that an attempt made; nil when there is none.
+func (a *Transactions) Find(ctx context.Context, id uuid.UUID) (*IntentState, error) {
+	found, err := a.Stripe.FindCharge(ctx, id)
+	if err != nil || found == nil {
+		return nil, edge(ours(err))
+	}
+	state, err := a.keep(ctx, id, *found)
+	return &state, err
+}
+
 // Look asks Stripe where the payment is: events may be late, doubled or out of
 // order, so that what Stripe says now is what counts.
 func (a *Transactions) Look(ctx context.Context, id uuid.UUID, intentID string) (IntentState, error) {
 	intent, err := a.Stripe.PaymentIntent(ctx, intentID)
 	if err != nil {
-		return IntentState{}, edge(err)
+		return IntentState{}, edge(ours(err))
 	}
 	return a.keep(ctx, id, intent)
 }
@@ -144,18 +189,13 @@ func (a *Transactions) Fail(ctx context.Context, end TransactionFailure) error {
 	return edge(err)
 }
 
-// keep shows the payment's state to its payer. Success is not shown before it is
-// booked.
+// keep shows the payment's state to its payer.
 func (a *Transactions) keep(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent) (IntentState, error) {
-	status := livestream.TransactionProcessing
-	switch intent.Status {
-	case livestream.IntentRequiresAction, livestream.IntentRequiresConfirmation, livestream.IntentRequiresPaymentMethod:
-		status = livestream.TransactionRequiresAction
-	}
-	if err := a.Store.SetIntent(ctx, id, intent, status); err != nil {
+	state := IntentState{ID: intent.ID, Status: intent.Status, Failure: intent.Failure}
+	if err := a.Store.SetIntent(ctx, id, intent, state.Shown()); err != nil {
 		return IntentState{}, edge(err)
 	}
-	return IntentState{ID: intent.ID, Status: intent.Status, Failure: intent.Failure}, nil
+	return state, nil
 }
 
 func chargeOf(t livestream.NewTransaction, key string) livestream.Charge {

@@ -64,6 +64,7 @@ func New(c client.Client, queue string, a Activities) (worker.Worker, error) {
 		w.RegisterActivity(a.Notifications)
 	case workflows.QueueArchive:
 		w.RegisterWorkflow(workflows.Archive)
+		w.RegisterWorkflow(workflows.DeleteArchive)
 		w.RegisterActivity(a.Archives)
 	case workflows.QueueTranscode:
 		w.RegisterActivity(a.Media)

@@ -64,6 +64,10 @@ func (a *archive) run(ctx workflow.Context) error {
 		if temporal.IsCanceledError(err) {
 			return a.abandon(ctx, err)
 		}
+		if deleted(err) {
+			workflow.SetCurrentDetails(ctx, "deleted by its creator")
+			return nil
+		}
 		if err := a.fail(ctx, failureOf(err)); err != nil {
 			return err
 		}
@@ -156,8 +160,10 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 	return failed
 }
 
-// fail keeps the reason where the creator and the operator look for it.
+// fail keeps the reason where the creator and the operator look for it. A retry
+// that was sent before they could see it was meant for something else.
 func (a *archive) fail(ctx workflow.Context, failure livestream.Failure) error {
+	received(ctx, SignalRetry)
 	a.Failure = &failure
 	if err := workflow.ExecuteActivity(write(ctx, "say why it failed"), archiveSteps.Fail, a.in.ArchiveID, failure, a.Attempt).Get(ctx, nil); err != nil {
 		return fmt.Errorf("say why the archive failed: %w", err)
@@ -188,6 +194,13 @@ func (a *archive) abandon(ctx workflow.Context, cause error) error {
 		return err
 	}
 	return cause
+}
+
+// deleted says whether a step found no archive any more. Its files are the
+// business of the workflow that deletes it.
+func deleted(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.Type() == string(livestream.CodeArchiveNotFound)
 }
 
 func (a *archive) clean(ctx workflow.Context) error {

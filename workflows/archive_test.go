@@ -22,6 +22,7 @@ import (
 type shelf struct {
 	recorder
 	ready    int
+	deleted  bool
 	failures []livestream.Failure
 }
 
@@ -30,6 +31,9 @@ func (s *shelf) ByID(_ context.Context, id uuid.UUID) (livestream.Archive, error
 }
 func (s *shelf) MarkProcessing(context.Context, uuid.UUID) error { return nil }
 func (s *shelf) MarkReady(_ context.Context, id uuid.UUID, _ livestream.MediaInfo, _ []livestream.Rendition, _ int64, _ time.Time) (livestream.Archive, error) {
+	if s.deleted {
+		return livestream.Archive{}, livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive")
+	}
 	s.ready++
 	return livestream.Archive{ID: id}, nil
 }
@@ -37,6 +41,7 @@ func (s *shelf) MarkFailed(_ context.Context, _ uuid.UUID, f livestream.Failure,
 	s.failures = append(s.failures, f)
 	return nil
 }
+func (s *shelf) Delete(context.Context, uuid.UUID, uuid.UUID) error { return nil }
 func (s *shelf) Notify(context.Context, livestream.NewNotification) (livestream.Notification, error) {
 	return livestream.Notification{}, nil
 }
@@ -120,4 +125,32 @@ func TestArchiveThatFailsOnOurSideSaysNothingOfHow(t *testing.T) {
 	require.Len(t, s.failures, 1)
 	require.Equal(t, livestream.FailureInternal, s.failures[0].Code)
 	require.NotContains(t, s.failures[0].Message, "10.0.0.7")
+}
+
+func TestArchiveRetriesOnlyForARetryThatCameAfterTheFailure(t *testing.T) {
+	s := &shelf{}
+	env := archiveEnvironment(t, s, rejected(), rejected(), threeChunks())
+	env.RegisterDelayedCallback(func() {
+		// A nervous operator; one of them is left over when the second attempt fails.
+		env.SignalWorkflow(workflows.SignalRetry, nil)
+		env.SignalWorkflow(workflows.SignalRetry, nil)
+	}, time.Hour)
+	env.RegisterDelayedCallback(func() { require.Len(t, s.failures, 2) }, 2*time.Hour)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, 3*time.Hour)
+
+	env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.ready)
+}
+
+func TestArchiveThatWasDeletedMeanwhileIsOver(t *testing.T) {
+	s := &shelf{deleted: true}
+	env := archiveEnvironment(t, s, threeChunks())
+	begin := env.Now()
+
+	env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Less(t, env.Now().Sub(begin), time.Minute, "there is nothing to wait for")
 }

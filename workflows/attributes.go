@@ -16,3 +16,15 @@ var (
 var SearchAttributes = []temporal.SearchAttributeKey{
 	AttrStreamID, AttrUserID, AttrStreamStatus, AttrPaymentStatus, AttrArchiveStatus,
 }
+
+// summaryTitle is how much of a title a summary holds, in characters: Temporal
+// allows 400 bytes, and JSON may take six for a character.
+const summaryTitle = 50
+
+// Summary is one line for operators: what it is, and of which stream.
+func Summary(what, title string) string {
+	if runes := []rune(title); len(runes) > summaryTitle {
+		title = string(runes[:summaryTitle-1]) + "…"
+	}
+	return what + " «" + title + "»"
+}

@@ -20,6 +20,9 @@ func NotifyID(stream uuid.UUID) string { return "notify/" + stream.String() }
 // ArchiveID is the id of an archive's workflow.
 func ArchiveID(archive uuid.UUID) string { return "archive/" + archive.String() }
 
+// DeleteArchiveID is the id of the workflow that deletes an archive.
+func DeleteArchiveID(archive uuid.UUID) string { return ArchiveID(archive) + "/delete" }
+
 // PaymentID is the id of a payment's workflow: the payer's idempotency key makes
 // it, so that the same request is the same workflow.
 func PaymentID(payer uuid.UUID, idempotencyKey string) string {

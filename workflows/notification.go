@@ -31,6 +31,9 @@ type NotifyState struct {
 	Progress livestream.NotifyProgress `json:"progress"`
 	// After is the last follower of the ranges that are done with.
 	After uuid.UUID `json:"after"`
+	// Paused and Canceled are what the operator wants.
+	Paused   bool `json:"paused,omitempty"`
+	Canceled bool `json:"canceled,omitempty"`
 }
 
 var notifySteps *activities.Notifications
@@ -45,18 +48,21 @@ func NotifyFollowers(ctx workflow.Context, in NotifyInput) error {
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (livestream.NotifyProgress, error) { return n.Progress, nil }); err != nil {
 		return err
 	}
-	return n.run(ctx)
+	err := n.run(ctx)
+	if temporal.IsCanceledError(err) {
+		// Temporal's own cancel does not wait for what is under way.
+		ctx, _ = workflow.NewDisconnectedContext(ctx)
+		return n.finish(ctx, livestream.NotifyCanceled)
+	}
+	return err
 }
 
 type notify struct {
 	NotifyState
-	in     livestream.GoLive
-	paused bool
-	cancel bool
+	in livestream.GoLive
 }
 
 func (n *notify) run(ctx workflow.Context) error {
-	n.paused = n.Progress.Status == livestream.NotifyPaused
 	if n.Progress.StartedAt == nil {
 		if err := workflow.ExecuteActivity(write(ctx, "count the audience"), notifySteps.Begin, n.in).Get(ctx, &n.Progress); err != nil {
 			return fmt.Errorf("begin the fan-out: %w", err)
@@ -66,7 +72,7 @@ func (n *notify) run(ctx workflow.Context) error {
 		if err := n.steer(ctx); err != nil {
 			return err
 		}
-		if n.cancel {
+		if n.Canceled {
 			return n.finish(ctx, livestream.NotifyCanceled)
 		}
 		ranges, err := n.plan(ctx)
@@ -89,41 +95,47 @@ func (n *notify) run(ctx workflow.Context) error {
 // steer obeys the operator's signals, and waits while the fan-out is paused.
 func (n *notify) steer(ctx workflow.Context) error {
 	n.drain(ctx)
-	if !n.paused {
+	if !n.Paused {
 		return nil
 	}
-	for n.paused && !n.cancel {
-		n.Progress.Status = livestream.NotifyPaused
+	for n.Paused && !n.Canceled {
 		if err := n.save(ctx); err != nil {
 			return err
 		}
-		if err := workflow.Await(ctx, func() bool { return n.drain(ctx) }); err != nil {
+		if err := workflow.Await(ctx, func() bool { return signaled(ctx) }); err != nil {
 			return err
 		}
+		n.drain(ctx)
 	}
-	n.Progress.Status = livestream.NotifyRunning
 	return n.save(ctx)
 }
 
-// drain takes all signals that are there, in the order of their importance: a
-// cancel outlasts a resume. It says whether there was any.
-func (n *notify) drain(ctx workflow.Context) bool {
-	pause := received(ctx, SignalPause)
-	resume := received(ctx, SignalResume)
-	cancel := received(ctx, SignalCancel)
-	if pause {
-		n.paused = true
+// drain takes all signals that are there. Of those that came together a resume
+// outlasts a pause, and a cancel both.
+func (n *notify) drain(ctx workflow.Context) {
+	if received(ctx, SignalPause) {
+		n.Paused = true
 	}
-	if resume {
-		n.paused = false
+	if received(ctx, SignalResume) {
+		n.Paused = false
 	}
-	n.cancel = n.cancel || cancel
-	if n.paused {
+	if received(ctx, SignalCancel) {
+		n.Canceled = true
+	}
+	n.Progress.Status = livestream.NotifyRunning
+	if n.Paused {
 		n.Progress.Status = livestream.NotifyPaused
-	} else {
-		n.Progress.Status = livestream.NotifyRunning
 	}
-	return pause || resume || cancel
+}
+
+// signaled says whether the operator has said something.
+func signaled(ctx workflow.Context) bool {
+	for _, name := range []string{SignalPause, SignalResume, SignalCancel} {
+		if workflow.GetSignalChannel(ctx, name).Len() > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // received empties a signal channel and says whether anything was in it.
@@ -147,7 +159,7 @@ func (n *notify) plan(ctx workflow.Context) ([]livestream.FollowerRange, error) 
 // tell notifies the ranges, notifyWindow at a time. It stops early, at the end of
 // what is under way, when the operator says so.
 func (n *notify) tell(ctx workflow.Context, ranges []livestream.FollowerRange) error {
-	for len(ranges) > 0 && !n.paused && !n.cancel {
+	for len(ranges) > 0 && !n.Paused && !n.Canceled {
 		batch := ranges[:min(notifyWindow, len(ranges))]
 		ranges = ranges[len(batch):]
 		futures := make([]workflow.Future, len(batch))

@@ -10,8 +10,11 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
@@ -138,4 +141,42 @@ func TestNotifyCanceledStopsAndSaysSo(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.Empty(t, a.notified)
 	require.Equal(t, livestream.NotifyCanceled, a.saved[len(a.saved)-1].Status)
+}
+
+func TestNotifyCanceledByTemporalSaysSoToo(t *testing.T) {
+	a := newAudience(t, 8)
+	env := notifyEnvironment(t, a)
+	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalPause, nil) }, 0)
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Empty(t, a.notified)
+	require.Equal(t, livestream.NotifyCanceled, a.saved[len(a.saved)-1].Status)
+}
+
+func TestNotifyCarriesWhatTheOperatorWantsIntoItsNextRun(t *testing.T) {
+	a := newAudience(t, 8)
+	env := notifyEnvironment(t, a)
+	env.SetContinueAsNewSuggested(true)
+	begun := time.Now()
+	state := workflows.NotifyState{
+		Progress: livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: 8000, Notified: 3000, StartedAt: &begun},
+		After:    a.ranges[2].Upto,
+	}
+	env.OnActivity("NotifyRange", mock.Anything, mock.Anything, mock.Anything).Return(func(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (int64, error) {
+		env.SignalWorkflow(workflows.SignalCancel, nil)
+		return r.Count, nil
+	})
+
+	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}, State: &state})
+
+	var next *workflow.ContinueAsNewError
+	require.ErrorAs(t, env.GetWorkflowError(), &next)
+	var in workflows.NotifyInput
+	require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+	require.True(t, in.State.Canceled)
+	require.EqualValues(t, 7000, in.State.Progress.Notified)
+	require.Equal(t, a.ranges[6].Upto, in.State.After)
 }

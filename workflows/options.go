@@ -35,7 +35,10 @@ const (
 	slowRetryFirst = 10 * time.Second
 	slowRetryMax   = time.Hour
 
-	// retryWindow is how long a failed archive or payment waits for an operator.
+	// searchLag is how long Stripe's search may take to find what was just made.
+	searchLag = time.Minute
+
+	// retryWindow is how long a failed archive waits for an operator.
 	retryWindow = 30 * 24 * time.Hour
 
 	// chunkTarget is about how much of a recording one activity transcodes: what

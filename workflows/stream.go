@@ -58,9 +58,10 @@ type stream struct {
 	StreamState
 	in livestream.NewStream
 
-	decided  bool  // whether the start was
-	startErr error // why it was refused
-	encoder  workflow.ReceiveChannel
+	decided   bool  // whether the start was
+	startErr  error // why there is no stream
+	encoder   workflow.ReceiveChannel
+	announced workflow.Future // of the last change
 }
 
 func (s *stream) setup(ctx workflow.Context) error {
@@ -80,38 +81,35 @@ func (s *stream) setup(ctx workflow.Context) error {
 }
 
 func (s *stream) run(ctx workflow.Context) error {
+	// A cancel is an operator's way to end the stream, or later the wait for its
+	// recording. What must happen, happens all the same.
+	steady, _ := workflow.NewDisconnectedContext(ctx)
 	if !s.start(ctx) {
-		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+		return s.withdraw(steady)
 	}
-	child := s.child(ctx, NotifyID(s.in.ID), QueueNotify, "tell followers that «"+s.in.Title+"» is live")
-	notify := workflow.ExecuteChildWorkflow(child, NotifyFollowers, NotifyInput{Stream: livestream.GoLive{
-		StreamID: s.in.ID, CreatorID: s.in.UserID, Title: s.in.Title, Before: workflow.Now(ctx),
-	}})
-	if err := notify.GetChildWorkflowExecution().Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
-		return fmt.Errorf("start the fan-out: %w", err)
+	if err := s.tellFollowers(steady); err != nil {
+		return err
 	}
 	if err := s.broadcast(ctx); err != nil && !temporal.IsCanceledError(err) {
 		return err
 	}
+	if err := s.finish(steady); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
-		// An operator who cancels the workflow ends the stream; its end is
-		// written all the same.
-		ctx, _ = workflow.NewDisconnectedContext(ctx)
+		ctx = steady // that cancel has ended the broadcast
 	}
-	if err := s.finish(ctx); err != nil {
+	if err := s.collectRecording(ctx, steady); err != nil {
 		return err
 	}
-	if err := s.collectRecording(ctx); err != nil {
-		return err
-	}
-	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
 // start writes the row, and says whether there is a stream now.
 func (s *stream) start(ctx workflow.Context) bool {
 	defer func() { s.decided = true }()
-	if workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime) > StartDeadline {
-		s.startErr = temporal.NewNonRetryableApplicationError("the start came too late", string(livestream.CodeUnavailable), nil)
+	if late(ctx) {
+		s.startErr = temporal.NewApplicationError("the start came too late", string(livestream.CodeUnavailable))
 		s.describe(ctx, "not started: no worker was there in time")
 		return false
 	}
@@ -123,6 +121,42 @@ func (s *stream) start(ctx workflow.Context) bool {
 	}
 	s.status(ctx, livestream.StreamLive)
 	return true
+}
+
+// late says whether the one who asked has been told by now that it did not work.
+// A reset is late on purpose.
+func late(ctx workflow.Context) bool {
+	info := workflow.GetInfo(ctx)
+	reset := info.OriginalRunID != "" && info.OriginalRunID != info.WorkflowExecution.RunID
+	return !reset && workflow.Now(ctx).Sub(info.WorkflowStartTime) > StartDeadline
+}
+
+// withdraw closes the workflow of a start that did not work. A refusal is an
+// answer, the same for each request of that id. After anything else the workflow
+// fails, so that the same request may start it again, and a row whose commit
+// nobody heard of is ended: it would keep its creator from going live.
+func (s *stream) withdraw(ctx workflow.Context) error {
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return err
+	}
+	if final(s.startErr) {
+		return nil
+	}
+	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), streamSteps.Withdraw, s.in.ID).Get(ctx, nil); err != nil {
+		return fmt.Errorf("take back what was written: %w", err)
+	}
+	return s.startErr
+}
+
+func (s *stream) tellFollowers(ctx workflow.Context) error {
+	child := s.child(ctx, NotifyID(s.in.ID), QueueNotify, Summary("tell followers of", s.in.Title))
+	notify := workflow.ExecuteChildWorkflow(child, NotifyFollowers, NotifyInput{Stream: livestream.GoLive{
+		StreamID: s.in.ID, CreatorID: s.in.UserID, Title: s.in.Title, Before: workflow.Now(ctx),
+	}})
+	if err := notify.GetChildWorkflowExecution().Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return fmt.Errorf("start the fan-out: %w", err)
+	}
+	return nil
 }
 
 // broadcast lasts until the stream is to end: because somebody said so, or
@@ -184,15 +218,18 @@ func (s *stream) finish(ctx workflow.Context) error {
 		return fmt.Errorf("end the stream: %w", err)
 	}
 	s.status(ctx, livestream.StreamEnded)
-	if err := s.announce(ctx).Get(ctx, nil); err != nil {
+	_ = s.announced.Get(ctx, nil) // "ended" is the chat's last word
+	s.announce(ctx)
+	if err := s.announced.Get(ctx, nil); err != nil {
 		workflow.GetLogger(ctx).Warn("the chat was not told of the end", "error", err)
 	}
 	return nil
 }
 
 // collectRecording waits for the recording and hands it to its archive; when
-// none came in time, what was uploaded of one is forgotten.
-func (s *stream) collectRecording(ctx workflow.Context) error {
+// none came in time, what was uploaded of one is forgotten. A cancel ends the
+// wait alone.
+func (s *stream) collectRecording(wait, ctx workflow.Context) error {
 	if !s.in.Record {
 		s.UploadEnded = true
 		return nil
@@ -200,11 +237,11 @@ func (s *stream) collectRecording(ctx workflow.Context) error {
 	if s.ArchiveID == nil {
 		s.describe(ctx, "ended, waiting for its recording")
 	}
-	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+	_, err := workflow.AwaitWithOptions(wait, workflow.AwaitOptions{
 		Timeout:      livestream.RecordingWindow,
 		TimerOptions: workflow.TimerOptions{Summary: "a recording is taken until then"},
 	}, func() bool { return s.ArchiveID != nil && workflow.AllHandlersFinished(ctx) })
-	if err != nil {
+	if err != nil && !temporal.IsCanceledError(err) {
 		return err
 	}
 	s.UploadEnded = true
@@ -218,7 +255,7 @@ func (s *stream) collectRecording(ctx workflow.Context) error {
 		s.describe(ctx, "ended without a recording")
 		return nil
 	}
-	child := s.child(ctx, ArchiveID(*s.ArchiveID), QueueArchive, "archive of «"+s.in.Title+"»")
+	child := s.child(ctx, ArchiveID(*s.ArchiveID), QueueArchive, Summary("archive of", s.in.Title))
 	archive := workflow.ExecuteChildWorkflow(child, Archive, ArchiveInput{
 		ArchiveID: *s.ArchiveID, StreamID: s.in.ID, UserID: s.in.UserID, SourceKey: s.SourceKey,
 	})
@@ -287,9 +324,9 @@ func (s *stream) move(ctx workflow.Context, to livestream.StreamStatus, reconnec
 }
 
 // announce tells the chat. The stream's life does not hang on it.
-func (s *stream) announce(ctx workflow.Context) workflow.Future {
+func (s *stream) announce(ctx workflow.Context) {
 	nonce := fmt.Sprintf("status:%s:%d", s.Status, s.Reconnects)
-	return workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, s.Status, nonce)
+	s.announced = workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, s.Status, nonce)
 }
 
 // child is for a workflow that belongs to the stream and outlives this one.

@@ -2,6 +2,7 @@ package workflows_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -60,6 +61,35 @@ func TestStreamThatIsRefusedTellsWhy(t *testing.T) {
 	require.ErrorAs(t, start.err, &app)
 	require.Equal(t, string(livestream.CodeAlreadyStreaming), app.Type())
 	require.Empty(t, store.statuses)
+}
+
+func TestStreamThatCannotBeWrittenMayBeStartedAgain(t *testing.T) {
+	store := &recorder{refuse: livestream.Unavailable("the database", errors.New("connection refused"))}
+	env := streamEnvironment(t, store, nil)
+	var start updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateStartStream, "start", &start) }, 0)
+
+	env.ExecuteWorkflow(workflows.Stream, workflows.StreamInput{Stream: livestream.NewStream{ID: newID(t), UserID: newID(t)}})
+
+	require.Error(t, env.GetWorkflowError(), "a workflow that failed may be started again under its id")
+	var app *temporal.ApplicationError
+	require.ErrorAs(t, start.err, &app)
+	require.Equal(t, string(livestream.CodeUnavailable), app.Type())
+	require.Equal(t, []livestream.StreamStatus{livestream.StreamEnded}, store.statuses, "a row that nobody heard of would keep its creator from going live")
+}
+
+func TestStreamThatWasTakenBackDoesNotComeAlive(t *testing.T) {
+	store := &recorder{over: true}
+	env := streamEnvironment(t, store, nil)
+	var start updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateStartStream, "start", &start) }, 0)
+
+	env.ExecuteWorkflow(workflows.Stream, workflows.StreamInput{Stream: livestream.NewStream{ID: newID(t), UserID: newID(t)}})
+
+	require.NoError(t, env.GetWorkflowError())
+	var app *temporal.ApplicationError
+	require.ErrorAs(t, start.err, &app)
+	require.Equal(t, string(livestream.CodeStreamNotLive), app.Type())
 }
 
 func TestStreamWithoutItsEncoderEndsAfterTheReconnectWindow(t *testing.T) {
@@ -132,6 +162,22 @@ func TestStreamForgetsUploadsThatNobodyFinished(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, []uuid.UUID{recordings.abandoned[0].ID}, recordings.deleted)
 	require.GreaterOrEqual(t, env.Now().Sub(begin), livestream.RecordingWindow)
+}
+
+func TestStreamCanceledWhileItWaitsForItsRecordingForgetsIt(t *testing.T) {
+	store, recordings := &recorder{}, &recordings{abandoned: []livestream.Upload{{ID: newID(t)}}}
+	env := streamEnvironment(t, store, recordings)
+	env.OnWorkflow(workflows.NotifyFollowers, mock.Anything, mock.Anything).Return(nil)
+	var end updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateEndStream, "end", &end) }, time.Minute)
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Hour)
+	begin := env.Now()
+
+	env.ExecuteWorkflow(workflows.Stream, workflows.StreamInput{Stream: livestream.NewStream{ID: newID(t), UserID: newID(t), Record: true}})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []uuid.UUID{recordings.abandoned[0].ID}, recordings.deleted)
+	require.Less(t, env.Now().Sub(begin), 2*time.Hour)
 }
 
 func TestStreamThatIsNotRecordedRefusesARecording(t *testing.T) {

@@ -57,9 +57,10 @@ type payment struct {
 	PaymentState
 	in livestream.NewTransaction
 
-	written   bool  // the row is committed
-	rejected  error // why there is no row
-	confirmed bool  // Stripe was asked after its answer to the charge
+	row       *activities.TransactionRow // once it is committed
+	rejected  error                      // why there is no row
+	lastTry   time.Time                  // to charge
+	confirmed bool                       // Stripe was asked after its answer to the charge
 	events    workflow.ReceiveChannel
 }
 
@@ -73,31 +74,55 @@ func (p *payment) setup(ctx workflow.Context) error {
 }
 
 func (p *payment) run(ctx workflow.Context) error {
-	if p.create(ctx) {
-		if err := p.pay(ctx); err != nil {
-			return err
-		}
+	steady, _ := workflow.NewDisconnectedContext(ctx)
+	if !p.create(ctx) {
+		return p.withdraw(steady)
 	}
-	return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	err := p.pay(ctx)
+	if temporal.IsCanceledError(err) {
+		err = p.giveUp(steady)
+	}
+	if err != nil {
+		return err
+	}
+	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
 func (p *payment) create(ctx workflow.Context) bool {
 	p.status(ctx, livestream.TransactionQueued)
-	err := workflow.ExecuteLocalActivity(record(ctx, "write the payment"), paymentSteps.Create, p.in).Get(ctx, nil)
+	var row activities.TransactionRow
+	err := workflow.ExecuteLocalActivity(record(ctx, "write the payment"), paymentSteps.Create, p.in).Get(ctx, &row)
 	if err != nil {
 		p.rejected = err
-		p.LastError = err.Error()
+		p.LastError = reason(err)
 		p.status(ctx, livestream.TransactionFailed)
 		return false
 	}
-	p.written = true
+	p.row = &row
 	return true
+}
+
+// withdraw closes the workflow of a payment that could not be written. A refusal
+// is an answer, the same for each request of that key. After anything else the
+// workflow fails, so that the same request may start it again, and a row whose
+// commit nobody heard of is cancelled; nothing has been charged for it.
+func (p *payment) withdraw(ctx workflow.Context) error {
+	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
+		return err
+	}
+	if final(p.rejected) {
+		return nil
+	}
+	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), paymentSteps.Withdraw, p.in.ID).Get(ctx, nil); err != nil {
+		return fmt.Errorf("take back what was written: %w", err)
+	}
+	return p.rejected
 }
 
 // submitted answers the payer: when Stripe has answered, or after a while
 // without, in which case the payment is queued and goes on.
 func (p *payment) submitted(ctx workflow.Context) error {
-	if err := workflow.Await(ctx, func() bool { return p.written || p.rejected != nil }); err != nil {
+	if err := workflow.Await(ctx, func() bool { return p.row != nil || p.rejected != nil }); err != nil {
 		return err
 	}
 	if p.rejected != nil {
@@ -111,12 +136,27 @@ func (p *payment) submitted(ctx workflow.Context) error {
 }
 
 func (p *payment) pay(ctx workflow.Context) error {
-	if err := p.charge(ctx); err != nil {
-		return p.refused(ctx, err)
+	switch {
+	case p.row.Status.Final(): // this is a reset, of what is over
+		p.status(ctx, p.row.Status)
+		return nil
+	case p.row.IntentID != "": // this is a reset, of what was charged
+		if err := p.look(ctx, "look at the payment", paymentSteps.Look, p.in.ID, p.row.IntentID); err != nil {
+			return err
+		}
+	default:
+		if err := p.charge(ctx); err != nil {
+			return p.refused(ctx, err)
+		}
 	}
 	if err := p.awaitOutcome(ctx); err != nil {
 		return err
 	}
+	return p.book(ctx)
+}
+
+// book writes down what Stripe has decided.
+func (p *payment) book(ctx workflow.Context) error {
 	switch {
 	case p.Intent.Status == livestream.IntentSucceeded:
 		return p.settle(ctx)
@@ -132,21 +172,37 @@ func (p *payment) pay(ctx workflow.Context) error {
 // error.
 func (p *payment) charge(ctx workflow.Context) error {
 	var intent activities.IntentState
-	err := workflow.ExecuteActivity(chargeQuick(ctx, "charge"), paymentSteps.Charge, p.in, p.key()).Get(ctx, &intent)
+	step := paymentSteps.Charge
+	if p.tried(ctx, p.row.CreatedAt) {
+		step = paymentSteps.Reconcile // this is a reset, and Stripe may have forgotten the key
+	}
+	p.lastTry = workflow.Now(ctx)
+	err := workflow.ExecuteActivity(chargeQuick(ctx, "charge"), step, p.in, p.key()).Get(ctx, &intent)
 	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
-		if final(err) {
+		if final(err) || temporal.IsCanceledError(err) {
 			return err
 		}
 		p.Attempts++
 		if err := p.pause(ctx, wait, err); err != nil {
 			return err
 		}
+		p.lastTry = workflow.Now(ctx)
 		attempt := chargeOnce(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
 		err = workflow.ExecuteActivity(attempt, paymentSteps.Reconcile, p.in, p.key()).Get(ctx, &intent)
 	}
-	p.Intent, p.LastError, p.NextTry = &intent, "", nil
-	p.status(ctx, livestream.TransactionProcessing)
+	p.LastError, p.NextTry = "", nil
+	p.follow(ctx, intent)
 	return nil
+}
+
+// follow takes on what Stripe said.
+func (p *payment) follow(ctx workflow.Context, intent activities.IntentState) {
+	p.Intent = &intent
+	if shown := intent.Shown(); shown != p.Status {
+		p.status(ctx, shown)
+	} else {
+		p.describe(ctx)
+	}
 }
 
 // key makes Stripe charge once for this payment. It depends on nothing that a
@@ -154,17 +210,25 @@ func (p *payment) charge(ctx workflow.Context) error {
 // because Stripe would answer the same key with the same error for a day.
 func (p *payment) key() string { return fmt.Sprintf("%s/charge/%d", p.in.WorkflowID, p.Generation) }
 
+// tried says whether an attempt at that time is so long ago that Stripe's search
+// finds what it made.
+func (p *payment) tried(ctx workflow.Context, at time.Time) bool {
+	return workflow.Now(ctx).Sub(at) > searchLag
+}
+
 // pause waits for the next slow attempt, or for an operator who wants it now.
 func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) error {
 	next := workflow.Now(ctx).Add(wait)
-	p.LastError, p.NextTry = cause.Error(), &next
+	p.LastError, p.NextTry = reason(cause), &next
 	p.describe(ctx)
 	retry := workflow.GetSignalChannel(ctx, SignalRetry)
 	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 		Timeout:      wait,
 		TimerOptions: workflow.TimerOptions{Summary: "next attempt to charge"},
 	}, func() bool { return retry.Len() > 0 })
-	if received(ctx, SignalRetry) {
+	if received(ctx, SignalRetry) && p.tried(ctx, p.lastTry) {
+		// Sooner, what the last key made might not be found, and a new key would
+		// charge again.
 		p.Generation++
 	}
 	return err
@@ -174,13 +238,21 @@ func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) e
 // when to look; a timer looks now and then, should they never come.
 func (p *payment) awaitOutcome(ctx workflow.Context) error {
 	deadline := workflow.Now(ctx).Add(actionWindow)
-	poll := pollFirst
+	poll, expired := pollFirst, false
 	for !p.decided() {
-		if !workflow.Now(ctx).Before(deadline) {
-			return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, p.key()+"/cancel")
+		wait := poll
+		if !expired {
+			wait = min(poll, deadline.Sub(workflow.Now(ctx)))
+		}
+		if wait <= 0 {
+			expired = true
+			if err := p.cancelIntent(ctx); err != nil {
+				return err
+			}
+			continue // Stripe may have refused: the money is on its way
 		}
 		told, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-			Timeout:      min(poll, deadline.Sub(workflow.Now(ctx))),
+			Timeout:      wait,
 			TimerOptions: workflow.TimerOptions{Summary: "look at Stripe, should its event be lost"},
 		}, func() bool { return p.events.Len() > 0 })
 		if err != nil {
@@ -214,13 +286,43 @@ func (p *payment) decided() bool {
 	return false
 }
 
+func (p *payment) cancelIntent(ctx workflow.Context) error {
+	return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, p.key()+"/cancel")
+}
+
+// giveUp is an operator's cancel: what has been charged is booked, what has not
+// is cancelled at Stripe, so that it never is.
+func (p *payment) giveUp(ctx workflow.Context) error {
+	if p.Intent == nil {
+		// An attempt may be under way, and Stripe's search needs a while.
+		if err := workflow.NewTimerWithOptions(ctx, searchLag, workflow.TimerOptions{Summary: "until Stripe finds what it was asked for"}).Get(ctx, nil); err != nil {
+			return err
+		}
+		var found *activities.IntentState
+		if err := workflow.ExecuteActivity(write(ctx, "look for a charge"), paymentSteps.Find, p.in.ID).Get(ctx, &found); err != nil {
+			return fmt.Errorf("look for a charge: %w", err)
+		}
+		if found == nil {
+			return p.end(ctx, livestream.TransactionCanceled, livestream.Failure{Code: "canceled", Message: "The payment was given up."})
+		}
+		p.Intent = found
+	}
+	if err := p.cancelIntent(ctx); err != nil {
+		return err
+	}
+	if err := p.awaitOutcome(ctx); err != nil {
+		return err
+	}
+	return p.book(ctx)
+}
+
 func (p *payment) look(ctx workflow.Context, summary string, step any, args ...any) error {
 	var intent activities.IntentState
 	if err := workflow.ExecuteActivity(write(ctx, summary), step, args...).Get(ctx, &intent); err != nil {
 		return fmt.Errorf("%s: %w", summary, err)
 	}
-	p.Intent, p.confirmed = &intent, true
-	p.describe(ctx)
+	p.confirmed = true
+	p.follow(ctx, intent)
 	return nil
 }
 
@@ -277,6 +379,18 @@ func (p *payment) describe(ctx workflow.Context) {
 		details += fmt.Sprintf("\n\nnext attempt at %s; the signal `%s` makes it now", p.NextTry.UTC().Format(time.RFC3339), SignalRetry)
 	}
 	workflow.SetCurrentDetails(ctx, details)
+}
+
+// reason is an error in an operator's words, without Temporal's own numbers.
+func reason(err error) string {
+	var app *temporal.ApplicationError
+	if !errors.As(err, &app) {
+		return err.Error()
+	}
+	if cause := app.Unwrap(); cause != nil {
+		return app.Message() + ": " + cause.Error()
+	}
+	return app.Message()
 }
 
 // final says whether asking again would give the same error.

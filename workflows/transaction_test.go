@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.uber.org/zap/zaptest"
 
@@ -21,6 +22,9 @@ type till struct {
 	charge  func(attempt int, key string) (livestream.PaymentIntent, error)
 	now     livestream.PaymentIntent // what Stripe says when it is asked
 	found   *livestream.PaymentIntent
+	row     livestream.Transaction // what is there before
+	refuse  error                  // why the row cannot be written
+	cancel  error                  // what a cancel is answered
 	keys    []string
 	settled int
 	failed  []livestream.Failure
@@ -38,10 +42,15 @@ func (s *till) FindCharge(context.Context, uuid.UUID) (*livestream.PaymentIntent
 	return s.found, nil
 }
 func (s *till) Cancel(context.Context, string, string) (livestream.PaymentIntent, error) {
-	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, nil
+	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, s.cancel
 }
 func (s *till) Create(_ context.Context, t livestream.NewTransaction) (livestream.Transaction, error) {
-	return livestream.Transaction{ID: t.ID}, nil
+	row := s.row
+	row.ID = t.ID
+	if row.CreatedAt.IsZero() {
+		row.CreatedAt = time.Now()
+	}
+	return row, s.refuse
 }
 func (s *till) SetIntent(context.Context, uuid.UUID, livestream.PaymentIntent, livestream.TransactionStatus) error {
 	return nil
@@ -171,11 +180,155 @@ func TestPaymentRetryByAnOperatorTakesANewKey(t *testing.T) {
 		return succeeded, nil
 	}}
 	env := paymentEnvironment(t, s)
-	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, 5*time.Second)
+	retry := func() { env.SignalWorkflow(workflows.SignalRetry, nil) }
+	env.RegisterDelayedCallback(func() {
+		require.Len(t, s.keys, 3)
+		retry()
+	}, 5*time.Second)
+	env.RegisterDelayedCallback(func() {
+		require.Greater(t, len(s.keys), 3, "it was tried at once")
+		require.Equal(t, "payment/x/y/charge/0", s.keys[len(s.keys)-1], "so soon, Stripe might not find what the last attempt made")
+	}, 6*time.Second)
+	env.RegisterDelayedCallback(retry, time.Hour+55*time.Minute)
 
 	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, 1, s.settled)
 	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
+}
+
+func TestPaymentThatStripeDoesNotUnderstandWaitsForAPerson(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(attempt int, _ string) (livestream.PaymentIntent, error) {
+		if attempt <= 6 {
+			return livestream.PaymentIntent{}, livestream.Errorf("invalid_request_error", "Received unknown parameter")
+		}
+		return succeeded, nil
+	}}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Empty(t, s.failed, "the payer could change nothing")
+	require.Equal(t, 1, s.settled)
+}
+
+func TestPaymentOnItsWayForMoreThanADayIsNotGivenUp(t *testing.T) {
+	onItsWay := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing}
+	s := &till{
+		now: onItsWay, cancel: livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent."),
+		charge: func(int, string) (livestream.PaymentIntent, error) { return onItsWay, nil },
+	}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() { s.now.Status = livestream.IntentSucceeded }, 72*time.Hour)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_sepa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Empty(t, s.failed)
+}
+
+func TestPaymentCanceledByAnOperatorIsCanceledAtStripe(t *testing.T) {
+	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
+	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, ""))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+}
+
+func TestPaymentCanceledByAnOperatorIsBookedWhenItWasCharged(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{
+		now: succeeded, found: nil, cancel: livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent."),
+		charge: func(int, string) (livestream.PaymentIntent, error) {
+			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
+		},
+	}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() {
+		s.found = &succeeded // the answer was lost, and Stripe's search has it now
+		env.CancelWorkflow()
+	}, 5*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Empty(t, s.failed)
+}
+
+func TestPaymentCanceledByAnOperatorBeforeAChargeIsCanceled(t *testing.T) {
+	s := &till{charge: func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
+	}}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(env.CancelWorkflow, 5*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+	require.Zero(t, s.settled)
+}
+
+func TestPaymentThatIsResetIsNotChargedAgain(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	for name, c := range map[string]struct {
+		row     livestream.Transaction
+		found   *livestream.PaymentIntent
+		settled int
+	}{
+		"after it was paid":    {row: livestream.Transaction{Status: livestream.TransactionSucceeded, PaymentIntentID: "pi_1"}},
+		"after it was charged": {row: livestream.Transaction{Status: livestream.TransactionProcessing, PaymentIntentID: "pi_1"}, settled: 1},
+		"after its answer was lost": {
+			row: livestream.Transaction{Status: livestream.TransactionQueued, CreatedAt: time.Now().Add(-48 * time.Hour)}, found: &succeeded, settled: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &till{now: succeeded, row: c.row, found: c.found}
+			env := paymentEnvironment(t, s)
+
+			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+			require.NoError(t, env.GetWorkflowError())
+			require.Empty(t, s.keys, "Stripe may have forgotten the key")
+			require.Equal(t, c.settled, s.settled)
+		})
+	}
+}
+
+func TestPaymentThatCannotBeWrittenMayBeSubmittedAgain(t *testing.T) {
+	s := &till{refuse: livestream.Unavailable("the database", errors.New("connection refused"))}
+	env := paymentEnvironment(t, s)
+	var submit updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.Error(t, env.GetWorkflowError(), "a workflow that failed may be started again under its id")
+	var app *temporal.ApplicationError
+	require.ErrorAs(t, submit.err, &app)
+	require.Equal(t, string(livestream.CodeUnavailable), app.Type())
+	require.Empty(t, s.keys)
+	require.Equal(t, livestream.TransactionCanceled, s.ended, "should its row be there")
+}
+
+func TestPaymentThatIsRefusedIsNotTriedAgain(t *testing.T) {
+	s := &till{refuse: livestream.Errorf(livestream.CodeUserNotFound, "there is no such user")}
+	env := paymentEnvironment(t, s)
+	var submit updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError(), "a refusal is an answer, not a failure of the workflow")
+	require.ErrorContains(t, submit.err, "no such user")
+	require.Empty(t, s.keys)
 }

@@ -61,6 +61,7 @@ type recorder struct {
 	statuses []livestream.StreamStatus
 	events   []livestream.StreamEventType
 	refuse   error
+	over     bool // the stream is there and has ended
 }
 
 func (r *recorder) Create(_ context.Context, s livestream.NewStream, now time.Time) (livestream.Stream, error) {
@@ -68,6 +69,9 @@ func (r *recorder) Create(_ context.Context, s livestream.NewStream, now time.Ti
 	defer r.mu.Unlock()
 	if r.refuse != nil {
 		return livestream.Stream{}, r.refuse
+	}
+	if r.over {
+		return livestream.Stream{ID: s.ID, Status: livestream.StreamEnded}, nil
 	}
 	r.statuses = append(r.statuses, livestream.StreamLive)
 	return livestream.Stream{ID: s.ID, Status: livestream.StreamLive, StartedAt: &now}, nil

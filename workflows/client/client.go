@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,18 +33,19 @@ func New(c client.Client) *Client { return &Client{temporal: c} }
 const answerMargin = time.Second
 
 // StartStream starts a stream's workflow and returns once its row is committed.
-// Starting the same stream again gives the first start's answer.
+// Starting the same stream again gives the first start's answer, unless that was
+// "unavailable".
 //
-// Errors: already_streaming, unavailable.
+// Errors: already_streaming, stream_not_live, unavailable.
 func (c *Client) StartStream(ctx context.Context, stream livestream.NewStream) error {
 	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline+answerMargin)
 	defer cancel()
 	options := client.StartWorkflowOptions{
 		ID:                       workflows.StreamID(stream.ID),
 		TaskQueue:                workflows.QueueStream,
-		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            "stream «" + stream.Title + "»",
+		StaticSummary:            workflows.Summary("stream", stream.Title),
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			workflows.AttrStreamID.ValueSet(stream.ID.String()), workflows.AttrUserID.ValueSet(stream.UserID.String())),
 	}
@@ -57,7 +59,8 @@ func (c *Client) StartStream(ctx context.Context, stream livestream.NewStream) e
 func (c *Client) EndStream(ctx context.Context, streamID uuid.UUID) error {
 	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
 	defer cancel()
-	err := c.update(ctx, workflows.StreamID(streamID), workflows.UpdateEndStream, nil)
+	id := workflows.StreamID(streamID)
+	err := c.update(ctx, id, workflows.UpdateEndStream, workflows.UpdateEndStream, nil)
 	if isNotFound(err) {
 		return nil
 	}
@@ -73,15 +76,36 @@ func (c *Client) CompleteRecording(ctx context.Context, upload livestream.Upload
 	defer cancel()
 	var archiveID uuid.UUID
 	in := workflows.RecordingInput{UploadID: upload.ID, SourceKey: upload.Key}
-	err := c.update(ctx, workflows.StreamID(upload.StreamID), workflows.UpdateCompleteRecording, &archiveID, in)
+	updateID := workflows.UpdateCompleteRecording + "/" + upload.ID.String()
+	err := c.update(ctx, workflows.StreamID(upload.StreamID), updateID, workflows.UpdateCompleteRecording, &archiveID, in)
 	if isNotFound(err) {
 		return uuid.Nil, livestream.Errorf(livestream.CodeRecordingClosed, "the time to upload a recording of this stream is over")
 	}
 	return archiveID, domainError(err)
 }
 
+// DeleteArchive deletes an archive for its creator and returns once nobody can
+// find it any more; its files go after that.
+//
+// Errors: forbidden, unavailable.
+func (c *Client) DeleteArchive(ctx context.Context, archive livestream.Archive) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline+answerMargin)
+	defer cancel()
+	options := client.StartWorkflowOptions{
+		ID:                       workflows.DeleteArchiveID(archive.ID),
+		TaskQueue:                workflows.QueueArchive,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            workflows.Summary("delete archive", archive.Title),
+		TypedSearchAttributes: temporal.NewSearchAttributes(
+			workflows.AttrStreamID.ValueSet(archive.StreamID.String()), workflows.AttrUserID.ValueSet(archive.UserID.String())),
+	}
+	in := workflows.DeleteArchiveInput{ArchiveID: archive.ID, StreamID: archive.StreamID, UserID: archive.UserID}
+	return c.updateWithStart(ctx, options, workflows.DeleteArchive, in, workflows.UpdateDeleteArchive)
+}
+
 // SubmitPayment starts a payment's workflow and returns once Stripe has answered,
-// or after workflows.SubmitWindow when the payment is queued.
+// or after workflows.SubmitWindow when the payment is queued. Submitting the same
+// payment again gives the first answer, unless that was "unavailable".
 //
 // Errors: what the payment's row was refused for, unavailable.
 func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error {
@@ -94,7 +118,7 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 	options := client.StartWorkflowOptions{
 		ID:                       transaction.WorkflowID,
 		TaskQueue:                workflows.QueuePayment,
-		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            fmt.Sprintf("%s of %d %s", transaction.Kind, transaction.Amount, transaction.Currency),
 		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
@@ -144,9 +168,11 @@ func (c *Client) earlierAnswer(ctx context.Context, workflowID, update string) e
 	return domainError(handle.Get(ctx, nil))
 }
 
-func (c *Client) update(ctx context.Context, workflowID, name string, out any, args ...any) error {
+// update asks a workflow for a change and gives its answer. A request that is
+// repeated under its id is the same update: a workflow takes 2,000 of them.
+func (c *Client) update(ctx context.Context, workflowID, id, name string, out any, args ...any) error {
 	handle, err := c.temporal.UpdateWorkflow(ctx, client.UpdateWorkflowOptions{
-		WorkflowID: workflowID, UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
+		UpdateID: id, WorkflowID: workflowID, UpdateName: name, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
 	})
 	if err != nil {
 		return err
@@ -160,17 +186,21 @@ func isNotFound(err error) bool {
 }
 
 // domainError is the one place where an error of Temporal becomes the domain's.
+// Of an activity's errors only a final one has a code; the type of others is what
+// Go calls them, and their text is for the log.
 func domainError(err error) error {
 	if err == nil {
 		return nil
 	}
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
-		code := livestream.Code(app.Type())
-		if code == livestream.CodeUnavailable {
+		switch code := app.Type(); {
+		case code == string(livestream.CodeUnavailable):
 			return livestream.Unavailable("the service", err)
+		case app.NonRetryable() && code == strings.ToLower(code):
+			return &livestream.Error{Code: livestream.Code(code), Message: app.Message(), Err: err}
 		}
-		return &livestream.Error{Code: code, Message: app.Message(), Err: err}
+		return fmt.Errorf("temporal: %w", err)
 	}
 	var (
 		unavailable *serviceerror.Unavailable
