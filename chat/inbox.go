@@ -2,9 +2,13 @@ package chat
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -15,43 +19,28 @@ import (
 const (
 	// inboxReplay is how much a client that comes back gets at most.
 	inboxReplay = 1000
-	// inboxKnown is how many notifications a connection remembers, so that a push
-	// that is repeated is not shown twice.
+	// inboxKnown is how many notifications a connection remembers at least, so that
+	// a push that is repeated is not shown twice.
 	inboxKnown = 256
 	// pushBatch is how many recipients are looked up in one query.
 	pushBatch = 500
+	// inboxPause is how long the inboxes rest when they could not be read.
+	inboxPause = time.Second
 )
 
-// serveNotifications opens a member's inbox.
-func (s *Server) serveNotifications(w http.ResponseWriter, r *http.Request) {
-	if !s.admit(w, r) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
-	defer cancel()
-	session, err := s.newSession(r)
+// openInbox checks who asks for their notifications.
+func (s *Server) openInbox(ctx context.Context, r *http.Request, session *session) error {
+	identity, err := s.redeem(ctx, r, func(ticket livestream.Ticket) bool { return ticket.Purpose == livestream.TicketNotifications })
 	if err != nil {
-		refuse(w, http.StatusBadRequest, livestream.CodeInvalidRequest, err.(*livestream.Error).Message)
-		return
+		return err
 	}
-	ticket, err := s.deps.Tickets.Redeem(ctx, r.URL.Query().Get("ticket"))
-	if err == nil && ticket.Purpose != livestream.TicketNotifications {
-		err = livestream.Errorf(livestream.CodeInvalidWebSocketTicket, "the ticket is for something else")
-	}
-	if err != nil {
-		s.refuseError(w, err)
-		return
-	}
-	session.identity = &ticket.Identity
 	session.known = map[uuid.UUID]bool{}
-	s.upgrade(w, r, session)
+	return s.identify(ctx, session, identity)
 }
 
-// joinInbox adds a session: its welcome and what it has missed come first, pushes
-// wait for them.
+// joinInbox adds a session. Its welcome and what it has missed come first; pushes
+// that arrive meanwhile wait for them.
 func (s *Server) joinInbox(ctx context.Context, x *session) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	user := x.identity.UserID
 	s.mu.Lock()
 	if s.inboxes[user] == nil {
@@ -65,7 +54,7 @@ func (s *Server) joinInbox(ctx context.Context, x *session) error {
 		return err
 	}
 	var missed []livestream.Notification
-	x.last, w.ResumeFrom = last, last
+	w.ResumeFrom = last
 	if x.since != nil {
 		missed, err = s.deps.Inboxes.Since(ctx, user, *x.since, inboxReplay+1)
 		if err != nil {
@@ -76,23 +65,35 @@ func (s *Server) joinInbox(ctx context.Context, x *session) error {
 		if w.Gap {
 			missed = nil
 		} else {
-			x.last, w.ResumeFrom = *x.since, *x.since
+			w.ResumeFrom = *x.since
 		}
 	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.last = w.ResumeFrom
 	x.send(event(w))
-	x.tell(missed)
+	x.joined = true
+	x.tell(append(missed, x.early...))
+	x.early = nil
+	if x.again {
+		s.missedPushes()
+	}
 	return nil
 }
 
-// tell sends notifications that the connection has not had. It runs under mu.
+// tell sends the notifications that the connection has not had. It runs under mu.
 func (x *session) tell(notifications []livestream.Notification) {
+	if !x.joined {
+		x.early = append(x.early, notifications...)
+		return
+	}
 	var events []json.RawMessage
 	for _, n := range notifications {
-		if x.known[n.ID] {
+		if x.known[n.ID] || x.knownBefore[n.ID] {
 			continue
 		}
 		if len(x.known) >= inboxKnown {
-			clear(x.known)
+			x.known, x.knownBefore = map[uuid.UUID]bool{}, x.known
 		}
 		x.known[n.ID] = true
 		x.last = max(x.last, n.Seq)
@@ -104,8 +105,66 @@ func (x *session) tell(notifications []livestream.Notification) {
 	x.send(events...)
 }
 
+// serveInboxes tells members of what came into their inboxes, in the order in
+// which it was pushed, until ctx ends. What could not be read, or not heard, is
+// made up for.
+func (s *Server) serveInboxes(ctx context.Context) {
+	for {
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+			return
+		}
+		s.mu.Lock()
+		pushes, missed := s.pushes, s.missed
+		s.pushes, s.missed = nil, false
+		s.mu.Unlock()
+		var err error
+		for _, push := range pushes {
+			if err = s.push(ctx, push); err != nil {
+				break
+			}
+		}
+		if err == nil && missed {
+			err = s.catchUpInboxes(ctx)
+		}
+		if err == nil {
+			continue
+		}
+		s.deps.Log.Warn("read inboxes", zap.Error(err))
+		select {
+		case <-time.After(inboxPause):
+		case <-ctx.Done():
+		}
+		s.missedPushes()
+	}
+}
+
+// pushed queues a push.
+func (s *Server) pushed(push livestream.NotificationPush) {
+	s.mu.Lock()
+	s.pushes = append(s.pushes, push)
+	s.mu.Unlock()
+	s.wakeInboxes()
+}
+
+// missedPushes says that there were pushes of which nothing is known.
+func (s *Server) missedPushes() {
+	s.mu.Lock()
+	s.missed = true
+	s.mu.Unlock()
+	s.wakeInboxes()
+}
+
+func (s *Server) wakeInboxes() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
 // push tells those of its recipients who are connected here.
-func (s *Server) push(push livestream.NotificationPush) {
+func (s *Server) push(ctx context.Context, push livestream.NotificationPush) error {
 	s.mu.Lock()
 	var recipients []uuid.UUID
 	if push.User != nil {
@@ -120,16 +179,14 @@ func (s *Server) push(push livestream.NotificationPush) {
 		}
 	}
 	s.mu.Unlock()
-	for len(recipients) > 0 {
-		batch := recipients[:min(pushBatch, len(recipients))]
-		recipients = recipients[len(batch):]
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	for batch := range slices.Chunk(recipients, pushBatch) {
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		notifications, err := s.deps.Inboxes.ForRecipients(ctx, push.Key, batch)
 		cancel()
 		if err != nil {
-			s.deps.Log.Warn("read pushed notifications", zap.String("key", push.Key), zap.Error(err))
-			return // they are in the inboxes
+			return err
 		}
+		slices.SortFunc(notifications, func(a, b livestream.Notification) int { return cmp.Compare(a.Seq, b.Seq) })
 		for _, n := range notifications {
 			for _, session := range s.inboxesOf(n.UserID) {
 				session.mu.Lock()
@@ -138,28 +195,48 @@ func (s *Server) push(push livestream.NotificationPush) {
 			}
 		}
 	}
+	return nil
 }
 
 func (s *Server) inboxesOf(user uuid.UUID) []*session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var sessions []*session
-	for session := range s.inboxes[user] {
-		sessions = append(sessions, session)
-	}
-	return sessions
+	return slices.Collect(maps.Keys(s.inboxes[user]))
 }
 
-// catchUpInbox makes up for pushes that this node could not hear.
-func (s *Server) catchUpInbox(session *session) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	session.mu.Lock()
-	defer session.mu.Unlock()
-	missed, err := s.deps.Inboxes.Since(ctx, session.identity.UserID, session.last, inboxReplay)
-	if err != nil {
-		s.deps.Log.Warn("catch up an inbox", zap.Error(err))
-		return
+// catchUpInboxes makes up for what this node could not hear: pushes, and logins
+// that ended.
+func (s *Server) catchUpInboxes(ctx context.Context) error {
+	if err := s.closeEnded(ctx); err != nil {
+		return err
 	}
-	session.tell(missed)
+	s.mu.Lock()
+	var sessions []*session
+	for _, mine := range s.inboxes {
+		sessions = slices.AppendSeq(sessions, maps.Keys(mine))
+	}
+	s.mu.Unlock()
+	for _, session := range sessions {
+		session.mu.Lock()
+		last, joined := session.last, session.joined
+		session.again = !joined // what it is just reading may be too old
+		session.mu.Unlock()
+		if !joined {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		missed, err := s.deps.Inboxes.Since(ctx, session.identity.UserID, last, inboxReplay+1)
+		cancel()
+		if err != nil {
+			return err
+		}
+		if len(missed) > inboxReplay {
+			session.bye(byeResync, 0) // it comes back, and learns of the gap
+			continue
+		}
+		session.mu.Lock()
+		session.tell(missed)
+		session.mu.Unlock()
+	}
+	return nil
 }

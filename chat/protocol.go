@@ -3,6 +3,8 @@ package chat
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -26,17 +28,19 @@ const (
 	codeUnavailable = "unavailable"
 )
 
-// Codes of a bye, and of the close frame that follows it.
-const (
-	byeDraining  = "draining"
-	byeSlow      = "too_slow"
-	byeLoggedOut = "logged_out"
+// farewell is why a connection is closed, and with which status. 1001 is the
+// protocol's own; 4001 tells a client to come back with ?since=, 4003 not to.
+type farewell struct {
+	code   string
+	status int
+}
 
-	// closeGoingAway is the protocol's own; closeResume tells a client to come back
-	// with ?since=; closeLoggedOut not to.
-	closeGoingAway = 1001
-	closeResume    = 4001
-	closeLoggedOut = 4003
+var (
+	byeDraining    = farewell{"draining", 1001}
+	byeSlow        = farewell{"too_slow", 4001}
+	byeResync      = farewell{"resync", 4001}
+	byeUnavailable = farewell{codeUnavailable, 4001}
+	byeLoggedOut   = farewell{"logged_out", 4003}
 )
 
 // frame is what travels to a client: events, in order.
@@ -135,7 +139,15 @@ func parseMessage(content []byte) (m message, refusal *errorEvent) {
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&m); err != nil || decoder.More() {
+	err := decoder.Decode(&m)
+	if err == nil {
+		if _, err = decoder.Token(); err == io.EOF { //nolint:errorlint // it is the decoder's own
+			err = nil
+		} else {
+			err = errors.New("more than one value")
+		}
+	}
+	if err != nil {
 		m.Nonce = ""
 		return refuse(codeMalformed, `a frame is one JSON object: {"type":"message","text":"…","nonce":"…"}`)
 	}

@@ -7,8 +7,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"math"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +53,11 @@ type Inboxes interface {
 	ForRecipients(ctx context.Context, key string, userIDs []uuid.UUID) ([]livestream.Notification, error)
 }
 
+// Logins says which of the logins, by their families, have ended.
+type Logins interface {
+	Ended(ctx context.Context, families []uuid.UUID) ([]uuid.UUID, error)
+}
+
 // Streams finds streams, Users finds users, and Tickets opens connections.
 type (
 	Streams interface {
@@ -62,12 +71,13 @@ type (
 	}
 )
 
-// Deps are what a node works with.
+// Deps are what a node works with; all of them are needed.
 type Deps struct {
 	Events     Events
 	Subscriber Subscriber
 	Presence   Presence
 	Inboxes    Inboxes
+	Logins     Logins
 	Streams    Streams
 	Users      Users
 	Tickets    Tickets
@@ -129,18 +139,18 @@ type Server struct {
 	melody   *melody.Melody
 	mux      *http.ServeMux
 	draining atomic.Bool
-	open     atomic.Int64
+	open     atomic.Int64 // connections, those on their way in included
 	metrics  metrics
+	wake     chan struct{} // holds a value when inboxes have news
 
-	// subscribing is held for reading while a channel is added and for writing
-	// while one is removed, so that a room that comes back is not left deaf.
-	subscribing sync.RWMutex
-
+	// mu is never held while a room's lock or a session's mu is taken.
 	mu       sync.Mutex
 	rooms    map[string]*room   // by channel
 	emptied  map[uuid.UUID]bool // rooms whose count must still be told to be 0
 	inboxes  map[uuid.UUID]map[*session]bool
 	sessions map[*session]bool
+	pushes   []livestream.NotificationPush // to be told, in order
+	missed   bool                          // there were others, of which nothing is known
 }
 
 type metrics struct {
@@ -152,13 +162,14 @@ type metrics struct {
 
 // New makes a node. Run must run for it to hear others.
 func New(config Config, deps Deps) (*Server, error) {
-	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Inboxes == nil || deps.Streams == nil ||
-		deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Log == nil || deps.Metrics == nil {
+	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Inboxes == nil || deps.Logins == nil ||
+		deps.Streams == nil || deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Log == nil || deps.Metrics == nil {
 		return nil, errors.New("chat: something that a node works with is missing")
 	}
 	s := &Server{
 		config: config.withDefaults(), deps: deps, node: uuid.NewString(), melody: melody.New(), mux: http.NewServeMux(),
 		rooms: map[string]*room{}, emptied: map[uuid.UUID]bool{}, inboxes: map[uuid.UUID]map[*session]bool{}, sessions: map[*session]bool{},
+		wake: make(chan struct{}, 1),
 		metrics: metrics{
 			connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "chat_connections", Help: "Open WebSockets."}),
 			messages:    prometheus.NewCounter(prometheus.CounterOpts{Name: "chat_messages_total", Help: "Messages that members sent."}),
@@ -174,44 +185,53 @@ func New(config Config, deps Deps) (*Server, error) {
 	s.melody.Config.PingPeriod = pingPeriod
 	s.melody.Config.PongWait = pongWait
 	s.melody.Config.MaxMessageSize = maxFrame
-	s.melody.Config.MessageBufferSize = sendBuffer
+	s.melody.Config.MessageBufferSize = sendBuffer + 8 // see session.write
 	s.melody.Upgrader.Subprotocols = []string{Subprotocol}
 	s.melody.Upgrader.HandshakeTimeout = callTimeout
 	s.melody.Upgrader.CheckOrigin = s.allowed // melody's own allows every site
-	s.melody.Upgrader.Error = func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
-		refuse(w, status, livestream.CodeInvalidRequest, reason.Error())
+	s.melody.Upgrader.Error = func(w http.ResponseWriter, r *http.Request, status int, reason error) {
+		refuse(w, r, status, livestream.CodeInvalidRequest, reason.Error())
 	}
-	s.melody.HandleConnect(func(m *melody.Session) { of(m).connected(m) })
-	s.melody.HandleDisconnect(func(m *melody.Session) { of(m).disconnected() })
+	s.melody.HandleConnect(func(m *melody.Session) { of(m).connect(m) })
 	s.melody.HandleMessage(func(m *melody.Session, content []byte) { of(m).received(content) })
-	s.melody.HandleMessageBinary(func(m *melody.Session, _ []byte) {
-		of(m).send(event(errorEvent{Type: "error", Code: codeMalformed, Detail: "frames are text"}))
-	})
-	s.melody.HandleError(func(m *melody.Session, err error) {
-		if errors.Is(err, melody.ErrMessageBufferFull) {
-			of(m).tooSlow()
-		}
-	})
-	s.mux.HandleFunc("GET /ws/streams/{id}/chat", s.serveChat)
-	s.mux.HandleFunc("GET /ws/notifications", s.serveNotifications)
-	s.mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) {
+	s.melody.HandleMessageBinary(func(m *melody.Session, _ []byte) { of(m).received(nil) }) // frames are text
+	s.melody.HandleSentMessage(func(m *melody.Session, _ []byte) { of(m).written() })
+	s.melody.HandleError(func(m *melody.Session, err error) { of(m).failed(m, err) })
+	s.mux.HandleFunc("GET /ws/streams/{id}/chat", s.serve(s.openChat))
+	s.mux.HandleFunc("GET /ws/notifications", s.serve(s.openInbox))
+	s.mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
 		if s.draining.Load() {
-			refuse(w, http.StatusServiceUnavailable, livestream.CodeUnavailable, "this node is draining")
+			refuse(w, r, http.StatusServiceUnavailable, livestream.CodeUnavailable, "this node is draining")
 		}
+	})
+	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, r, http.StatusNotFound, livestream.CodeNotFound, "there is nothing here")
 	})
 	return s, nil
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
+const (
+	requestID    = "X-Request-ID"
+	maxRequestID = 128
+)
 
-// Run hears other nodes and counts viewers until ctx ends.
+// ServeHTTP serves the WebSockets and the node's health. It echoes a request's id
+// or makes one.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	id := r.Header.Get(requestID)
+	if id == "" || len(id) > maxRequestID || strings.ContainsFunc(id, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		id = uuid.NewString()
+	}
+	w.Header().Set(requestID, id)
+	s.mux.ServeHTTP(w, r)
+}
+
+// Run hears other nodes and counts viewers until ctx ends. It must go on until
+// Drain has returned, so that those who have not gone yet miss nothing.
 func (s *Server) Run(ctx context.Context) {
 	var running sync.WaitGroup
-	running.Add(1)
-	go func() {
-		defer running.Done()
-		s.countViewers(ctx)
-	}()
+	running.Go(func() { s.countViewers(ctx) })
+	running.Go(func() { s.serveInboxes(ctx) })
 	s.deps.Subscriber.Run(ctx, s.heard, s.catchUp)
 	running.Wait()
 }
@@ -219,10 +239,16 @@ func (s *Server) Run(ctx context.Context) {
 // heard takes a message from another node, or from this one.
 func (s *Server) heard(channel, payload string) {
 	if push, logout := s.deps.Shared(channel, payload); push != nil {
-		go s.push(*push)
+		s.pushed(*push)
 		return
 	} else if logout != nil {
 		s.logout(*logout)
+		return
+	}
+	s.mu.Lock()
+	room := s.rooms[channel]
+	s.mu.Unlock()
+	if room == nil {
 		return
 	}
 	var head struct {
@@ -232,49 +258,33 @@ func (s *Server) heard(channel, payload string) {
 		s.deps.Log.Warn("a chat event cannot be read", zap.String("channel", channel), zap.Error(err))
 		return
 	}
-	s.mu.Lock()
-	room := s.rooms[channel]
-	s.mu.Unlock()
-	if room != nil {
-		room.heard(livestream.ChatEvent{ID: head.ID, JSON: json.RawMessage(payload)})
-	}
+	room.heard(livestream.ChatEvent{ID: head.ID, JSON: json.RawMessage(payload)})
 }
 
 // catchUp makes up for what was said while this node could not hear.
 func (s *Server) catchUp() {
+	s.missedPushes()
 	s.mu.Lock()
-	rooms := make([]*room, 0, len(s.rooms))
+	defer s.mu.Unlock()
 	for _, r := range s.rooms {
-		rooms = append(rooms, r)
-	}
-	inboxes := make([]*session, 0, len(s.inboxes))
-	for _, sessions := range s.inboxes {
-		for session := range sessions {
-			inboxes = append(inboxes, session)
-		}
-	}
-	s.mu.Unlock()
-	for _, r := range rooms {
-		go r.catchUp()
-	}
-	for _, session := range inboxes {
-		go s.catchUpInbox(session)
+		r.missed()
 	}
 }
+
+// reconnectSpread is over what time a drained node's clients come back, so that
+// the others are not flooded.
+const reconnectSpread = 5 * time.Second
 
 // Drain sends everybody to other nodes: no new connections, a bye with a spread
 // time to come back, and the end once all have gone or ctx ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
 	s.mu.Lock()
-	sessions := make([]*session, 0, len(s.sessions))
-	for session := range s.sessions {
-		sessions = append(sessions, session)
-	}
+	sessions := slices.Collect(maps.Keys(s.sessions))
 	s.mu.Unlock()
 	for i, session := range sessions {
 		spread := time.Duration(i) * reconnectSpread / time.Duration(len(sessions))
-		session.bye(byeDraining, closeGoingAway, time.Second+spread)
+		session.bye(byeDraining, time.Second+spread+jitter())
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -288,61 +298,84 @@ func (s *Server) Drain(ctx context.Context) {
 	}
 }
 
-// reconnectSpread is over what time a node's clients come back, so that the
-// others are not flooded.
-const reconnectSpread = 5 * time.Second
-
 // allowed says whether a page of that origin may connect. Programs send none.
 func (s *Server) allowed(r *http.Request) bool {
 	origins := r.Header.Values("Origin")
 	return len(origins) == 0 || (len(origins) == 1 && slices.Contains(s.config.AllowedOrigins, origins[0]))
 }
 
-// admit says whether there is room for one more connection, and answers when
-// there is not.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request) bool {
-	if !s.allowed(r) {
-		refuse(w, http.StatusForbidden, livestream.CodeWebSocketOriginRejected, "pages of this origin may not connect")
-		return false
+// serve answers an upgrade and lasts as long as the connection. open checks the
+// client and prepares its session; what it refuses is answered instead.
+func (s *Server) serve(open func(context.Context, *http.Request, *session) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !s.allowed(r) {
+			refuse(w, r, http.StatusForbidden, livestream.CodeWebSocketOriginRejected, "pages of this origin may not connect")
+			return
+		}
+		if !websocket.IsWebSocketUpgrade(r) {
+			w.Header().Set("Upgrade", "websocket")
+			refuse(w, r, http.StatusUpgradeRequired, livestream.CodeInvalidRequest, "this address is for WebSockets")
+			return
+		}
+		defer s.open.Add(-1)
+		if s.open.Add(1) > int64(s.config.MaxConnections) || s.draining.Load() {
+			s.refuseError(w, r, livestream.Unavailable("this node", errors.New("it is full or draining")))
+			return
+		}
+		session, err := s.newSession(r)
+		if err != nil {
+			s.refuseError(w, r, err)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+		defer cancel()
+		defer s.forget(session)
+		if err := open(ctx, r, session); err != nil {
+			s.refuseError(w, r, err)
+			return
+		}
+		s.metrics.connections.Inc()
+		defer s.metrics.connections.Dec()
+		err = s.melody.HandleRequestWithKeys(w, r, map[string]any{sessionKey: session})
+		if errors.Is(err, melody.ErrClosed) {
+			s.refuseError(w, r, livestream.Unavailable("this node", err))
+		} else if err != nil {
+			s.deps.Log.Debug("upgrade", zap.Error(err)) // the client was answered by the upgrader
+		}
 	}
-	if s.draining.Load() || s.open.Load() >= int64(s.config.MaxConnections) {
-		w.Header().Set("Retry-After", "2")
-		refuse(w, http.StatusServiceUnavailable, livestream.CodeUnavailable, "this node takes no more connections; try another one")
-		return false
-	}
-	if !websocket.IsWebSocketUpgrade(r) {
-		w.Header().Set("Upgrade", "websocket")
-		refuse(w, http.StatusUpgradeRequired, livestream.CodeInvalidRequest, "this address is for WebSockets")
-		return false
-	}
-	return true
 }
 
 // refuse answers instead of an upgrade.
-func refuse(w http.ResponseWriter, status int, code livestream.Code, detail string) {
+func refuse(w http.ResponseWriter, r *http.Request, status int, code livestream.Code, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{ // the client may be gone
 		"type": "about:blank", "title": http.StatusText(status), "status": status, "code": code, "detail": detail,
+		"instance": r.URL.Path, "request_id": w.Header().Get(requestID),
 	})
 }
 
-// refuseError answers what a lookup failed with.
-func (s *Server) refuseError(w http.ResponseWriter, err error) {
+// refuseError answers with what an error says to clients.
+func (s *Server) refuseError(w http.ResponseWriter, r *http.Request, err error) {
 	var e *livestream.Error
+	if !errors.As(err, &e) {
+		s.deps.Log.Error("open a connection", zap.Error(err))
+		e = livestream.Errorf(livestream.CodeInternal, "something went wrong on our side")
+	}
 	status := http.StatusInternalServerError
-	switch livestream.CodeOf(err) {
+	switch e.Code {
+	case livestream.CodeInvalidRequest:
+		status = http.StatusBadRequest
 	case livestream.CodeStreamNotFound:
 		status = http.StatusNotFound
 	case livestream.CodeInvalidWebSocketTicket:
 		status = http.StatusUnauthorized
 	case livestream.CodeUnavailable:
 		status = http.StatusServiceUnavailable
-		w.Header().Set("Retry-After", "2")
+		s.deps.Log.Warn("open a connection", zap.Error(err))
 	}
-	if !errors.As(err, &e) {
-		s.deps.Log.Error("open a connection", zap.Error(err))
-		e = livestream.Errorf(livestream.CodeInternal, "something went wrong on our side")
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
 	}
-	refuse(w, status, e.Code, e.Message)
+	refuse(w, r, status, e.Code, e.Message)
 }

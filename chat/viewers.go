@@ -2,6 +2,8 @@ package chat
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,29 +34,17 @@ func (s *Server) countViewers(ctx context.Context) {
 func (s *Server) countOnce(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	s.mu.Lock()
-	counts, rooms := map[uuid.UUID]int{}, map[uuid.UUID]*room{}
-	for stream := range s.emptied {
-		counts[stream] = 0
+	rooms, counts := s.takeCounts()
+	for _, r := range rooms {
+		counts[r.stream] = r.viewers()
 	}
-	clear(s.emptied)
-	for _, r := range s.rooms {
-		rooms[r.stream] = r
-	}
-	s.mu.Unlock()
-	for stream, r := range rooms {
-		counts[stream] = r.viewers()
-	}
-	if len(counts) == 0 {
-		return
-	}
-	totals, err := s.deps.Presence.SetViewers(ctx, s.node, counts)
+	totals, err := s.tellPresence(ctx, counts)
 	if err != nil {
 		s.deps.Log.Warn("count viewers", zap.Error(err))
 		return
 	}
-	for stream, r := range rooms {
-		r.tellCount(totals[stream])
+	for _, r := range rooms {
+		r.tellCount(totals[r.stream])
 	}
 }
 
@@ -62,18 +52,45 @@ func (s *Server) countOnce(ctx context.Context) {
 func (s *Server) countNone() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	s.mu.Lock()
-	counts := map[uuid.UUID]int{}
-	for _, r := range s.rooms {
+	rooms, counts := s.takeCounts()
+	for _, r := range rooms {
 		counts[r.stream] = 0
 	}
-	s.mu.Unlock()
-	if len(counts) == 0 {
-		return
-	}
-	if _, err := s.deps.Presence.SetViewers(ctx, s.node, counts); err != nil {
+	if _, err := s.tellPresence(ctx, counts); err != nil {
 		s.deps.Log.Warn("uncount viewers", zap.Error(err))
 	}
+}
+
+// takeCounts gives the rooms there are, and a count of 0 for those that were
+// emptied since it was last told.
+func (s *Server) takeCounts() ([]*room, map[uuid.UUID]int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[uuid.UUID]int, len(s.emptied)+len(s.rooms))
+	for stream := range s.emptied {
+		counts[stream] = 0
+	}
+	clear(s.emptied)
+	return slices.Collect(maps.Values(s.rooms)), counts
+}
+
+// tellPresence tells the counts; what was not told, and is 0, is told again.
+func (s *Server) tellPresence(ctx context.Context, counts map[uuid.UUID]int) (map[uuid.UUID]int64, error) {
+	if len(counts) == 0 {
+		return nil, nil
+	}
+	totals, err := s.deps.Presence.SetViewers(ctx, s.node, counts)
+	if err == nil {
+		return totals, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for stream, count := range counts {
+		if count == 0 {
+			s.emptied[stream] = true
+		}
+	}
+	return nil, err
 }
 
 // viewers counts a room's viewers: a member once, whatever the number of their

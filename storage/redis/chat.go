@@ -36,40 +36,51 @@ func chatKeys(streamID uuid.UUID, nonce string) []string {
 // history agree on every node. A nonce that is known gives the first event again
 // and publishes nothing. The history's entries have the event's id as theirs.
 var appendScript = redis.NewScript(`
-if ARGV[1] ~= '' then
-  local known = redis.call('GET', KEYS[3])
-  if known then
-    local first = redis.call('XRANGE', KEYS[2], known .. '-0', known .. '-0')
-    return {tonumber(known), first[1] and first[1][2][2] or '', 0}
-  end
-end
+local known = redis.call('GET', KEYS[3])
+if known then return {known, 0} end
 local id = redis.call('INCR', KEYS[1])
-local event = '{"id":' .. id .. ',' .. string.sub(ARGV[2], 2)
-redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[3], id .. '-0', 'e', event)
-redis.call('EXPIRE', KEYS[1], ARGV[4] * 7)
-redis.call('EXPIRE', KEYS[2], ARGV[4])
-if ARGV[1] ~= '' then redis.call('SET', KEYS[3], id, 'EX', ARGV[5]) end
+local event = '{"id":' .. id .. ',' .. string.sub(ARGV[1], 2)
+redis.call('XADD', KEYS[2], 'MAXLEN', ARGV[2], id .. '-0', 'e', event)
+redis.call('EXPIRE', KEYS[1], ARGV[3] * 7)
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[3], event, 'EX', ARGV[4])
 redis.call('SPUBLISH', KEYS[4], event)
-return {id, event, 1}
+return {event, 1}
 `)
 
 // Append adds an event to a stream's chat and tells every node. The second
 // result is false when the nonce was known: the event is the first one's, and
 // nobody was told again.
+//
+// An event without a nonce gets one of its own, because the driver sends a script
+// again whose answer was lost.
+//
+// Errors: unavailable.
 func (c *Chat) Append(ctx context.Context, event livestream.NewChatEvent) (livestream.ChatEvent, bool, error) {
 	body, err := withType(event.Type, event.Body)
 	if err != nil {
 		return livestream.ChatEvent{}, false, err
 	}
-	reply, err := appendScript.Run(ctx, c.client.commands, chatKeys(event.StreamID, event.Nonce),
-		event.Nonce, body, chatHistory, chatLifetime, int(livestream.ChatNonceLifetime.Seconds())).Slice()
+	nonce := event.Nonce
+	if nonce == "" {
+		nonce = uuid.NewString()
+	}
+	reply, err := appendScript.Run(ctx, c.client.commands, chatKeys(event.StreamID, nonce),
+		body, chatHistory, chatLifetime, int(livestream.ChatNonceLifetime.Seconds())).Slice()
 	if err != nil {
 		return livestream.ChatEvent{}, false, edge("append to a chat", err)
 	}
-	id, _ := reply[0].(int64)
-	text, _ := reply[1].(string)
-	first, _ := reply[2].(int64)
-	return livestream.ChatEvent{ID: id, JSON: json.RawMessage(text)}, first == 1, nil
+	text, _ := reply[0].(string)
+	first, _ := reply[1].(int64)
+	said := livestream.ChatEvent{JSON: json.RawMessage(text)}
+	var head struct {
+		ID int64 `json:"id"`
+	}
+	if err := json.Unmarshal(said.JSON, &head); err != nil {
+		return said, false, fmt.Errorf("read a chat event: %w", err)
+	}
+	said.ID = head.ID
+	return said, first == 1, nil
 }
 
 // withType is the event as clients get it, but for its id.

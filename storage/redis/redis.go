@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -61,6 +62,7 @@ func Open(_ context.Context, config Config) (*Client, error) {
 	options.WriteTimeout = callTimeout
 	options.PoolTimeout = callTimeout
 	options.MaxRetries = 1
+	options.DialerRetries = 1 // the retry above is enough
 	pubsub := *options
 	options.PoolSize = config.PoolSize
 	options.MaxIdleConns = config.MaxIdle
@@ -76,15 +78,22 @@ func (c *Client) Ping(ctx context.Context) error {
 	return edge("ping", c.commands.Ping(ctx).Err())
 }
 
+// away are answers of a Redis that is there and cannot serve at the moment.
+var away = []string{"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF", "OOM", "BUSY"}
+
 // edge turns an error of the driver into the domain's. Redis refuses nothing that
 // we ask: it is there or it is not.
 func edge(what string, err error) error {
 	if err == nil {
 		return nil
 	}
+	err = fmt.Errorf("%s: %w", what, err)
 	var reply redis.Error
-	if errors.Is(err, context.Canceled) || (errors.As(err, &reply) && !redis.HasErrorPrefix(err, "LOADING")) {
-		return fmt.Errorf("%s: %w", what, err)
+	if errors.Is(err, context.Canceled) {
+		return err
 	}
-	return livestream.Unavailable("live data", fmt.Errorf("%s: %w", what, err))
+	if errors.As(err, &reply) && !slices.ContainsFunc(away, func(prefix string) bool { return redis.HasErrorPrefix(reply, prefix) }) {
+		return err
+	}
+	return livestream.Unavailable("live data", err)
 }

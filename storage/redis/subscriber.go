@@ -2,6 +2,8 @@ package redis
 
 import (
 	"context"
+	"errors"
+	"net"
 	"sync"
 	"time"
 
@@ -13,21 +15,27 @@ import (
 type Subscriber struct {
 	sharded *redis.PubSub // chat, by stream
 	plain   *redis.PubSub // what concerns every node
-	ready   sync.Map      // channel → chan struct{}, closed once Redis has confirmed
+
+	mu      sync.Mutex
+	waiting map[string]chan struct{} // channels that Redis has not confirmed yet
 }
 
-// NewSubscriber hears nothing yet.
+// NewSubscriber hears nothing until Run runs.
 func NewSubscriber(client *Client) *Subscriber {
 	ctx := context.Background()
-	return &Subscriber{sharded: client.pubsub.SSubscribe(ctx), plain: client.pubsub.Subscribe(ctx, channelNotifications, channelLogouts)}
+	return &Subscriber{sharded: client.pubsub.SSubscribe(ctx), plain: client.pubsub.Subscribe(ctx), waiting: map[string]chan struct{}{}}
 }
 
-// Add hears a channel, from when it returns.
+// Add hears a channel, from when it returns. A channel is added by one caller at
+// a time, and removed even when adding it failed.
+//
+// Errors: unavailable.
 func (s *Subscriber) Add(ctx context.Context, channel string) error {
 	confirmed := make(chan struct{})
-	s.ready.Store(channel, confirmed)
+	s.mu.Lock()
+	s.waiting[channel] = confirmed
+	s.mu.Unlock()
 	if err := s.sharded.SSubscribe(ctx, channel); err != nil {
-		s.ready.Delete(channel)
 		return edge("subscribe", err)
 	}
 	select {
@@ -40,23 +48,37 @@ func (s *Subscriber) Add(ctx context.Context, channel string) error {
 
 // Remove hears a channel no longer.
 func (s *Subscriber) Remove(ctx context.Context, channel string) error {
-	s.ready.Delete(channel)
+	s.mu.Lock()
+	delete(s.waiting, channel)
+	s.mu.Unlock()
 	return edge("unsubscribe", s.sharded.SUnsubscribe(ctx, channel))
 }
 
-// receivePause is how long a broken connection rests before it is tried again.
-const receivePause = 250 * time.Millisecond
+func (s *Subscriber) confirm(channel string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if confirmed, ok := s.waiting[channel]; ok {
+		close(confirmed)
+		delete(s.waiting, channel)
+	}
+}
 
-// Run hands over messages until ctx ends. After a cut, messages were lost, and
-// reset is told so once the channels are heard again.
-func (s *Subscriber) Run(ctx context.Context, message func(channel string, payload string), reset func()) {
+const (
+	// receivePause is how long a broken connection rests before it is tried again.
+	receivePause = 250 * time.Millisecond
+	// pingEvery is how long a silent connection is trusted.
+	pingEvery = 5 * time.Second
+)
+
+// Run hands over messages until ctx ends, those of one channel in order. After a
+// cut, messages were lost, and reset is told so once the channels are heard again.
+func (s *Subscriber) Run(ctx context.Context, message func(channel, payload string), reset func()) {
+	// An error means that Redis is away. The channels are remembered, and heard as
+	// soon as there is a connection.
+	_ = s.plain.Subscribe(ctx, channelNotifications, channelLogouts)
 	var running sync.WaitGroup
 	for _, pubsub := range []*redis.PubSub{s.sharded, s.plain} {
-		running.Add(1)
-		go func() {
-			defer running.Done()
-			s.receive(ctx, pubsub, message, reset)
-		}()
+		running.Go(func() { s.receive(ctx, pubsub, message, reset) })
 	}
 	<-ctx.Done()
 	_ = s.sharded.Close() // nothing is heard any more, whatever it says
@@ -64,43 +86,47 @@ func (s *Subscriber) Run(ctx context.Context, message func(channel string, paylo
 	running.Wait()
 }
 
-func (s *Subscriber) receive(ctx context.Context, pubsub *redis.PubSub, message func(string, string), reset func()) {
+func (s *Subscriber) receive(ctx context.Context, pubsub *redis.PubSub, message func(channel, payload string), reset func()) {
 	broken := false
 	for ctx.Err() == nil {
-		got, err := pubsub.ReceiveTimeout(ctx, pingEvery)
+		got, err := next(ctx, pubsub)
+		if err != nil {
+			broken = true
+			select {
+			case <-time.After(receivePause):
+			case <-ctx.Done():
+			}
+			continue
+		}
 		switch m := got.(type) {
 		case *redis.Message:
 			message(m.Channel, m.Payload)
 		case *redis.Subscription:
-			if confirmed, ok := s.ready.LoadAndDelete(m.Channel); ok && (m.Kind == "ssubscribe" || m.Kind == "subscribe") {
-				close(confirmed.(chan struct{}))
-			}
-			if broken {
-				broken = false
-				reset()
+			if m.Kind == "ssubscribe" {
+				s.confirm(m.Channel)
 			}
 		}
-		if err == nil {
-			continue
-		}
-		if isTimeout(err) {
-			// Nothing came for a while: is the connection still one?
-			if err := pubsub.Ping(ctx); err == nil {
-				continue
-			}
-		}
-		broken = true
-		select {
-		case <-time.After(receivePause):
-		case <-ctx.Done():
+		// The driver subscribes to all channels in one command before anything else is
+		// received on a new connection: with the first answer, all of them are heard.
+		if broken {
+			broken = false
+			reset()
 		}
 	}
 }
 
-// pingEvery is how long a silent connection is trusted.
-const pingEvery = 5 * time.Second
-
-func isTimeout(err error) bool {
-	t, ok := err.(interface{ Timeout() bool })
-	return ok && t.Timeout()
+// next waits for something to come. A connection that stays silent is asked
+// whether it lives, and is replaced by the driver when it gives no answer: the
+// other end may be gone without a word.
+func next(ctx context.Context, pubsub *redis.PubSub) (any, error) {
+	got, err := pubsub.ReceiveTimeout(ctx, pingEvery)
+	if timeout := net.Error(nil); !errors.As(err, &timeout) || !timeout.Timeout() {
+		return got, err
+	}
+	if err := pubsub.Ping(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return pubsub.Receive(ctx)
 }
