@@ -171,10 +171,11 @@ func (c *cluster) start(ctx context.Context, name, dir string, port int, args ..
 		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	}
 	p := &Process{Name: name, Path: c.programs["postgres"], Args: args, Dir: c.stack.options.Dir, User: c.owner, StopSignal: syscall.SIGINT}
-	if err := c.stack.launch(p); err != nil {
+	// A server that finds its predecessor's process refuses to start.
+	if err := gone(ctx, name, filepath.Join(dir, "postmaster.pid"), p.Path); err != nil {
 		return nil, err
 	}
-	return p, p.await(ctx, 60*time.Second, func(ctx context.Context) error {
+	return p, c.stack.launch(ctx, p, 60*time.Second, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
 		conn, err := pgx.Connect(ctx, postgresURL(port, "postgres"))

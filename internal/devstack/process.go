@@ -153,8 +153,11 @@ func (p *Process) ended() error {
 	if p.err != nil {
 		how = p.err.Error()
 	}
-	if words := p.lastWords(); words != "" {
-		how += ": " + words
+	// One that was killed had no time to say why.
+	if exit := new(exec.ExitError); errors.As(p.err, &exit) && exit.Exited() {
+		if words := p.lastWords(); words != "" {
+			how += ": " + words
+		}
 	}
 	return fmt.Errorf("%s stopped (%s); see %s", p.Name, how, p.Log())
 }
@@ -168,27 +171,43 @@ func (p *Process) lastWords() string {
 	return lastLine(content[p.from:])
 }
 
-// lastLine is the last line of an output that says anything.
+// lastLine is the last line of an output that says anything, which a compiler's
+// last one does not.
 func lastLine(output []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
-	line := strings.TrimSpace(lines[len(lines)-1])
-	return line[:min(len(line), 300)]
+	last := len(lines) - 1
+	if last > 0 && strings.HasSuffix(lines[last], "too many errors") {
+		last--
+	}
+	return lines[last][:min(len(lines[last]), 300)]
 }
 
-// stale says whether a process of an earlier run is still there.
-func (p *Process) stale() error {
-	content, err := os.ReadFile(p.pidFile())
+// goneLimit is how long a process of an earlier run, which was killed with all
+// else, may take to disappear.
+const goneLimit = 5 * time.Second
+
+// gone waits until the process of an earlier run, whose id is in a file, is no
+// more.
+func gone(ctx context.Context, name, pidFile, path string) error {
+	content, err := os.ReadFile(pidFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("read %s: %w", p.pidFile(), err)
+		return fmt.Errorf("look for an earlier %s: %w", name, err)
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
-	if err == nil && syscall.Kill(pid, 0) == nil && sameProgram(pid, p.Path) {
-		return fmt.Errorf("%s of an earlier run is still there; stop it with: kill %d", p.Name, pid)
+	pid := number(string(content))
+	for deadline := time.Now().Add(goneLimit); pid > 0 && runs(pid, path); {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s of an earlier run is still there; stop it with: kill %d", name, pid)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
 	}
-	return os.Remove(p.pidFile())
+	return nil
 }
 
 // run runs a command to its end, or until ctx ends, with all its children. An

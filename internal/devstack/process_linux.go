@@ -23,14 +23,18 @@ func childAttributes(owner *syscall.Credential) *syscall.SysProcAttr {
 // capDACOverride is CAP_DAC_OVERRIDE.
 const capDACOverride = 1
 
-// sameProgram says whether a process runs that program: pids are used again.
-func sameProgram(pid int, path string) bool {
-	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
-	if err != nil {
+// runs says whether a process is there and may be that program: ids are used
+// again. One that is dead but not yet reaped counts.
+func runs(pid int, path string) bool {
+	if syscall.Kill(pid, 0) != nil {
 		return false
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	exe, err := os.Readlink("/proc/" + strconv.Itoa(pid) + "/exe")
+	if err != nil {
+		return syscall.Kill(pid, 0) == nil
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	return filepath.Base(strings.TrimSuffix(exe, " (deleted)")) == filepath.Base(path)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,7 +57,7 @@ func (s *Stack) roles(ctx context.Context) error {
 	for _, role := range roles {
 		group.Go(func() error {
 			return s.step(parallel, role.Name, role.Address, func(ctx context.Context) error {
-				if err := s.launchRole(role.Process); err != nil {
+				if err := s.start(ctx, role.Process); err != nil {
 					return err
 				}
 				return role.Ready(ctx)
@@ -113,7 +112,7 @@ func (s *Stack) guard(role *Role) {
 			continue
 		}
 		if err := role.Ready(ctx); err == nil {
-			s.printf("  ok   %-22s %-22s again\n", role.Name, strings.TrimSpace(role.Address))
+			s.printf("  ok   %-22s %-22s again\n", role.Name, role.Address)
 		}
 	}
 }

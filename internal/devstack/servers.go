@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"gopkg.in/yaml.v3"
 )
@@ -35,13 +36,10 @@ func (s *Stack) redis(ctx context.Context) error {
 		return err
 	}
 	p := &Process{Name: "redis", Path: path, Args: args, Dir: s.options.Dir}
-	if err := s.launch(p); err != nil {
-		return err
-	}
 	s.Env.RedisURL = "redis://" + address(s.ports.redis) + "/0"
 	c := redis.NewClient(&redis.Options{Addr: address(s.ports.redis), MaxRetries: -1})
 	defer c.Close()
-	return p.await(ctx, 20*time.Second, func(ctx context.Context) error { return c.Ping(ctx).Err() })
+	return s.launch(ctx, p, 20*time.Second, func(ctx context.Context) error { return c.Ping(ctx).Err() })
 }
 
 // TemporalConfig is temporal-dev.yaml: the development Temporal.
@@ -71,7 +69,8 @@ func LoadTemporalConfig(root string) (TemporalConfig, error) {
 // same data and port.
 type Temporal struct {
 	*Process
-	Address string
+	Address   string
+	Namespace string
 }
 
 // NewTemporal prepares a server; uiPort 0 leaves the UI out.
@@ -92,24 +91,33 @@ func NewTemporal(cli, dir string, config TemporalConfig, port, uiPort int) *Temp
 		args = append(args, "--dynamic-config-value", fmt.Sprintf("%s=%v", key, value))
 	}
 	return &Temporal{
-		Process: &Process{Name: "temporal", Path: cli, Args: args, Dir: dir, StopSignal: syscall.SIGINT},
-		Address: address(port),
+		Process:   &Process{Name: "temporal", Path: cli, Args: args, Dir: dir, StopSignal: syscall.SIGINT},
+		Address:   address(port),
+		Namespace: config.Namespace,
 	}
 }
 
-// Ready waits until the server answers in its namespace.
-func (t *Temporal) Ready(ctx context.Context, namespace string) error {
-	return t.await(ctx, 60*time.Second, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		c, err := client.DialContext(ctx, client.Options{HostPort: t.Address, Namespace: namespace, Logger: silent{}})
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		_, err = c.DescribeTaskQueue(ctx, "ready", 1)
+// Launch starts the server and waits until it answers in its namespace.
+func (t *Temporal) Launch(ctx context.Context) error {
+	if err := t.Start(); err != nil {
 		return err
-	})
+	}
+	return t.await(ctx, temporalLimit, t.ready)
+}
+
+// temporalLimit is how long Temporal may take to start.
+const temporalLimit = 60 * time.Second
+
+func (t *Temporal) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	c, err := client.DialContext(ctx, client.Options{HostPort: t.Address, Namespace: t.Namespace, Logger: silent{}})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.DescribeTaskQueue(ctx, "ready", enums.TASK_QUEUE_TYPE_WORKFLOW)
+	return err
 }
 
 type silent struct{}
@@ -137,11 +145,8 @@ func (s *Stack) temporal(ctx context.Context) error {
 		s.Env.TemporalUIURL = "http://" + address(uiPort)
 	}
 	t := NewTemporal(s.Env.TemporalCLI, s.options.Dir, config, s.ports.temporal, uiPort)
-	if err := s.launch(t.Process); err != nil {
-		return err
-	}
-	s.Env.TemporalAddress, s.Env.TemporalNamespace = t.Address, config.Namespace
-	return t.Ready(ctx, config.Namespace)
+	s.Env.TemporalAddress, s.Env.TemporalNamespace = t.Address, t.Namespace
+	return s.launch(ctx, t.Process, temporalLimit, t.ready)
 }
 
 // s3 starts the S3 gateway over a folder, in which a folder is a bucket.
@@ -169,10 +174,7 @@ func (s *Stack) s3(ctx context.Context) error {
 		Name: "s3", Path: path, Args: append(args, s.Env.S3Dir), Dir: s.options.Dir,
 		Env: []string{"ROOT_ACCESS_KEY=" + s.Env.S3AccessKey, "ROOT_SECRET_KEY=" + s.Env.S3SecretKey},
 	}
-	if err := s.launch(p); err != nil {
-		return err
-	}
-	return p.await(ctx, 20*time.Second, healthy(s.Env.S3Endpoint+"/health"))
+	return s.launch(ctx, p, 20*time.Second, healthy(s.Env.S3Endpoint+"/health"))
 }
 
 // stripe starts the Stripe simulator, which is a command of this very program.
@@ -186,10 +188,7 @@ func (s *Stack) stripe(ctx context.Context) error {
 		"stripesim", "--listen", address(s.ports.stripe), "--webhook-url", s.Env.APIURL + "/api/webhooks/stripe",
 		"--webhook-secret", s.Env.StripeWebhookSecret, "--journal", filepath.Join(s.options.Dir, "stripesim.jsonl"),
 	}}
-	if err := s.launch(p); err != nil {
-		return err
-	}
-	return p.await(ctx, 20*time.Second, healthy(s.Env.StripeAPIBase+"/health"))
+	return s.launch(ctx, p, 20*time.Second, healthy(s.Env.StripeAPIBase+"/health"))
 }
 
 // healthy asks an address and wants 200.

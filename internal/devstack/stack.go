@@ -61,9 +61,8 @@ type Stack struct {
 	stopping chan struct{}
 	guards   sync.WaitGroup
 
-	mu      sync.Mutex
-	servers []*Process
-	product []*Process
+	mu        sync.Mutex
+	processes []*Process
 }
 
 // Start starts everything, what does not depend on one another at once. When a
@@ -196,9 +195,13 @@ func (s *Stack) printf(format string, args ...any) {
 	fmt.Fprintf(s.options.Out, format, args...)
 }
 
-// launch starts a server. Close stops it, and Failed tells when it ends before.
-func (s *Stack) launch(p *Process) error {
-	if err := s.start(p, &s.servers); err != nil {
+// launch starts a server and waits until it is ready. Close stops it, and Failed
+// tells when it ends before.
+func (s *Stack) launch(ctx context.Context, p *Process, limit time.Duration, ready func(context.Context) error) error {
+	if err := s.start(ctx, p); err != nil {
+		return err
+	}
+	if err := p.await(ctx, limit, ready); err != nil {
 		return err
 	}
 	go func() {
@@ -215,11 +218,9 @@ func (s *Stack) launch(p *Process) error {
 	return nil
 }
 
-// launchRole starts a process of the product. Close stops it.
-func (s *Stack) launchRole(p *Process) error { return s.start(p, &s.product) }
-
-func (s *Stack) start(p *Process, list *[]*Process) error {
-	if err := p.stale(); err != nil {
+// start starts a process that Close stops.
+func (s *Stack) start(ctx context.Context, p *Process) error {
+	if err := gone(ctx, p.Name, p.pidFile(), p.Path); err != nil {
 		return err
 	}
 	// A log is that of one run of the stack.
@@ -231,7 +232,7 @@ func (s *Stack) start(p *Process, list *[]*Process) error {
 	if err := p.Start(); err != nil {
 		return err
 	}
-	*list = append(*list, p)
+	s.processes = append(s.processes, p)
 	return nil
 }
 
@@ -245,10 +246,12 @@ func (s *Stack) Close() {
 	s.guards.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, group := range [][]*Process{s.product, s.servers} {
+	for _, product := range []bool{true, false} {
 		var stopping sync.WaitGroup
-		for _, p := range group {
-			stopping.Go(p.Stop)
+		for _, p := range s.processes {
+			if product == (p.Path == s.Env.Binary) {
+				stopping.Go(p.Stop)
+			}
 		}
 		stopping.Wait()
 	}
