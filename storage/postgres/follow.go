@@ -38,6 +38,9 @@ WITH created AS (
 )
 SELECT count(*) > 0 FROM created`
 
+	usernameSQL = `-- name: users.username
+SELECT username FROM users WHERE id = $1`
+
 	lockCountsSQL = `-- name: follows.lock_counts
 SELECT FROM follow_counts WHERE user_id IN ($1, $2) ORDER BY user_id FOR NO KEY UPDATE`
 
@@ -72,12 +75,23 @@ func (r followRow) domain() livestream.Follow {
 	return livestream.Follow{User: r.userRow.domain(), FollowedAt: r.FollowedAt}
 }
 
-// Follow makes follower follow followee and says whether they did not before.
-// CodeUserNotFound, CodeCannotFollowSelf.
+// Follow makes follower follow followee, tells followee of it, and says whether
+// they did not before. CodeUserNotFound, CodeCannotFollowSelf.
 func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
 	var created bool
 	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
 		created, err = scalar[bool](ctx, tx, followSQL, follower, followee)
+		if err != nil || !created {
+			return err
+		}
+		username, err := scalar[string](ctx, tx, usernameSQL, follower)
+		if err != nil {
+			return err
+		}
+		_, err = notify(ctx, tx, livestream.NewNotification{
+			UserID: followee, Key: livestream.NewFollowerKey(follower), Type: livestream.NotifyNewFollower,
+			Data: map[string]any{"user_id": follower, "username": username, "count": 1},
+		})
 		return err
 	})
 	return created, fail(ctx, "follow", err)

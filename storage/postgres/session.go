@@ -38,6 +38,9 @@ UPDATE refresh_tokens SET used_at = $2, successor_hash = $3 WHERE hash = $1`
 	insertTokenSQL = `-- name: sessions.insert_token
 INSERT INTO refresh_tokens (hash, session_id, expires_at) VALUES ($1, $2, $3)`
 
+	tokenExpirySQL = `-- name: sessions.token_expiry
+SELECT expires_at FROM refresh_tokens WHERE hash = $1`
+
 	revokeFamilySQL = `-- name: sessions.revoke_family
 UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1`
 
@@ -69,16 +72,18 @@ func (s *Sessions) Create(ctx context.Context, token livestream.RefreshToken) er
 // Asking again within livestream.RefreshGrace for the same successor gives the
 // same answer, because the first one may have been lost. A token that is used
 // otherwise a second time was stolen, or its successor was: the whole family is
-// revoked, for good, and the error is CodeRefreshTokenReused. An unknown, expired
-// or revoked token is CodeInvalidRefreshToken.
+// revoked, for good, and the error is CodeRefreshTokenReused, beside which the
+// family is given. An unknown, expired or revoked token is
+// CodeInvalidRefreshToken.
 func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.RefreshToken, now time.Time) (livestream.RefreshToken, livestream.Role, error) {
 	var (
 		token   tokenRow
+		stored  livestream.RefreshToken
 		refusal *livestream.Error
 	)
 	// A refusal is not the transaction's error: the revocation must be committed.
 	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
-		refusal = nil
+		stored, refusal = next, nil
 		token, err = one[tokenRow](ctx, tx, lockTokenSQL, oldHash)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
@@ -92,7 +97,8 @@ func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.R
 		case token.UsedAt == nil:
 			return rotate(ctx, tx, oldHash, token, next, now)
 		case now.Sub(*token.UsedAt) <= livestream.RefreshGrace && bytes.Equal(token.SuccessorHash, next.Hash):
-			return nil
+			stored.ExpiresAt, err = scalar[time.Time](ctx, tx, tokenExpirySQL, next.Hash)
+			return err
 		}
 		refusal = livestream.Errorf(livestream.CodeRefreshTokenReused, "this refresh token was used before: log in again")
 		_, err = tx.Exec(ctx, revokeFamilySQL, token.SessionID, now)
@@ -101,11 +107,11 @@ func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.R
 	if err != nil {
 		return livestream.RefreshToken{}, "", fail(ctx, "rotate refresh token", err)
 	}
+	stored.FamilyID, stored.UserID = token.SessionID, token.UserID
 	if refusal != nil {
-		return livestream.RefreshToken{}, "", refusal
+		return stored, "", refusal
 	}
-	next.FamilyID, next.UserID = token.SessionID, token.UserID
-	return next, token.Role, nil
+	return stored, token.Role, nil
 }
 
 func rotate(ctx context.Context, tx pgx.Tx, oldHash []byte, token tokenRow, next livestream.RefreshToken, now time.Time) error {

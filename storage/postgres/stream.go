@@ -24,7 +24,8 @@ func NewStreams(db *DB) *Streams { return &Streams{db: db} }
 // own values, so that such a condition is gone before an index is chosen.
 const (
 	streamColumns = `id, user_id, title, description, category, tags, status, ingest, record, viewer_count, peak_viewer_count,
-	started_at, ended_at, reconnect_deadline, archive_id, created_at`
+	started_at, ended_at, reconnect_deadline, archive_id, created_at,
+	coalesce((SELECT a.status = 'ready' FROM archives a WHERE a.id = streams.archive_id), false) AS archive_ready`
 	streamFilter = `($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR user_id = $2) AND ($3::text IS NULL OR category = $3)`
 )
 
@@ -98,6 +99,7 @@ type streamRow struct {
 	EndedAt           *time.Time
 	ReconnectDeadline *time.Time
 	ArchiveID         *uuid.UUID
+	ArchiveReady      bool
 	CreatedAt         time.Time
 }
 
@@ -105,7 +107,7 @@ func (r streamRow) domain() livestream.Stream {
 	stream := livestream.Stream{
 		ID: r.ID, UserID: r.UserID, Title: r.Title, Description: r.Description, Category: r.Category, Tags: r.Tags, Status: r.Status,
 		Ingest: r.Ingest, Record: r.Record, ViewerCount: r.ViewerCount, PeakViewerCount: r.PeakViewerCount, EndedAt: r.EndedAt,
-		ReconnectDeadline: r.ReconnectDeadline, ArchiveID: r.ArchiveID, CreatedAt: r.CreatedAt,
+		ReconnectDeadline: r.ReconnectDeadline, ArchiveID: r.ArchiveID, ArchiveReady: r.ArchiveReady, CreatedAt: r.CreatedAt,
 	}
 	if r.StartedAt.InfinityModifier == pgtype.Finite {
 		stream.StartedAt = &r.StartedAt.Time

@@ -1,0 +1,149 @@
+package httpapi_test
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"github.com/livestream-pro/livestream-pro/httpapi"
+	"github.com/livestream-pro/livestream-pro/internal/devstack"
+)
+
+func TestContractIsValidAndHasExamples(t *testing.T) {
+	t.Parallel()
+	contract, err := httpapi.LoadContract()
+	require.NoError(t, err)
+	require.NoError(t, contract.Validate(t.Context(), openapi3.EnableExamplesValidation()))
+	for path, item := range contract.Paths.Map() {
+		for method, operation := range item.Operations() {
+			require.NotEmpty(t, operation.OperationID, "%s %s", method, path)
+			require.NotEmpty(t, operation.Summary, "%s %s", method, path)
+			require.NotNil(t, operation.Responses.Default(), "%s %s says nothing of errors", method, path)
+			if operation.RequestBody != nil {
+				require.NotNil(t, operation.RequestBody.Value.Content.Get("application/json").Example, "%s %s", method, path)
+			}
+		}
+	}
+}
+
+func TestDocumentsNeedNoOtherHost(t *testing.T) {
+	nobody := api(t).anybody(t)
+	yaml := nobody.get("/openapi.yaml").ok(t, http.StatusOK)
+	require.Contains(t, string(yaml.body), "openapi: 3.0")
+	page := nobody.get("/docs").ok(t, http.StatusOK)
+	require.Contains(t, page.header.Get("Content-Type"), "text/html")
+	assets := regexp.MustCompile(`(?:src|href)="([^"]+)"`).FindAllStringSubmatch(string(page.body), -1)
+	require.NotEmpty(t, assets)
+	for _, asset := range assets {
+		require.True(t, strings.HasPrefix(asset[1], "/docs/"), "%s is on another host", asset[1])
+		nobody.get(asset[1]).ok(t, http.StatusOK)
+	}
+}
+
+func TestWhatIsNotThereIsAProblem(t *testing.T) {
+	nobody := api(t).anybody(t)
+	nobody.get("/api/nothing").problem(t, http.StatusNotFound, "not_found")
+	nobody.do(http.MethodDelete, "/api/streams", nil).problem(t, http.StatusMethodNotAllowed, "method_not_allowed")
+	nobody.get("/api/streams/"+uuid.NewString()).problem(t, http.StatusNotFound, "stream_not_found")
+	nobody.get("/api/archives/"+uuid.NewString()).problem(t, http.StatusNotFound, "archive_not_found")
+	for _, id := range []string{"x", "{" + uuid.NewString() + "}", strings.ReplaceAll(uuid.NewString(), "-", ""), "urn:uuid:" + uuid.NewString()} {
+		nobody.get("/api/streams/"+id).problem(t, http.StatusBadRequest, "invalid_request")
+	}
+}
+
+func TestRequestIDIsEchoedOrMade(t *testing.T) {
+	nobody := api(t).anybody(t)
+	require.Equal(t, "trace-7", nobody.get("/health", "X-Request-ID", "trace-7").ok(t, http.StatusOK).header.Get("X-Request-ID"))
+	for _, bad := range []string{"", strings.Repeat("x", 129), "with blank"} {
+		_, err := uuid.Parse(nobody.get("/health", "X-Request-ID", bad).header.Get("X-Request-ID"))
+		require.NoError(t, err)
+	}
+}
+
+func TestTicketsAreForTheirPurpose(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	stream := ada.mustStart(nil)
+	got := ada.post("/api/ws-tickets", map[string]any{"purpose": "chat", "stream_id": stream}).ok(t, http.StatusCreated)
+	require.Equal(t, "ws://chat.test/ws/streams/"+stream+"/chat?ticket="+got.text(t, "ticket"), got.text(t, "url"))
+	require.EqualValues(t, 30, got.json(t)["expires_in"])
+	got = ada.post("/api/ws-tickets", map[string]any{"purpose": "notifications"}).ok(t, http.StatusCreated)
+	require.Equal(t, "ws://chat.test/ws/notifications?ticket="+got.text(t, "ticket"), got.text(t, "url"))
+	ada.post("/api/ws-tickets", map[string]any{"purpose": "chat"}).problem(t, http.StatusBadRequest, "invalid_request")
+	ada.post("/api/ws-tickets", map[string]any{"purpose": "notifications", "stream_id": stream}).problem(t, http.StatusBadRequest, "invalid_request")
+	ada.post("/api/ws-tickets", map[string]any{"purpose": "chat", "stream_id": uuid.NewString()}).problem(t, http.StatusNotFound, "stream_not_found")
+	p.anybody(t).post("/api/ws-tickets", map[string]any{"purpose": "notifications"}).problem(t, http.StatusUnauthorized, "unauthorized")
+}
+
+func TestHealthReadyAndMetrics(t *testing.T) {
+	p := api(t)
+	nobody := p.anybody(t)
+	require.Equal(t, "ok", nobody.get("/health").ok(t, http.StatusOK).text(t, "status"))
+	ready := nobody.get("/ready").ok(t, http.StatusOK)
+	require.Equal(t, "ok", ready.text(t, "status"), "%s", ready.body)
+	for _, name := range []string{"postgres", "replicas", "redis", "temporal", "s3"} {
+		require.Contains(t, ready.json(t)["checks"], name)
+	}
+	nobody.get("/api/users/" + uuid.NewString())
+	metrics := string(nobody.get("/metrics").ok(t, http.StatusOK).body)
+	require.Contains(t, metrics, `http_request_duration_seconds_count{method="GET",route="/api/users/:user_id",status="404"}`)
+}
+
+func TestDrainingIsSeenButStillServes(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{noWorkers: true})
+	p.server.Drain()
+	p.anybody(t).get("/health").problem(t, http.StatusServiceUnavailable, "unavailable")
+	p.anybody(t).get("/api/streams").ok(t, http.StatusOK)
+}
+
+// nowhere is an address where nothing listens.
+func nowhere(t *testing.T) string {
+	t.Helper()
+	address, err := devstack.FreeAddress()
+	require.NoError(t, err)
+	return address
+}
+
+func TestDependencyThatIsDownIsSaidQuicklyAndTheRestGoesOn(t *testing.T) {
+	t.Parallel()
+	quickly := func(t *testing.T, ask func() answer) {
+		t.Helper()
+		began := time.Now()
+		got := ask()
+		got.problem(t, http.StatusServiceUnavailable, "unavailable")
+		require.NotEmpty(t, got.header.Get("Retry-After"))
+		require.NotContains(t, string(got.body), "127.0.0.1", "no host in an error")
+		require.Less(t, time.Since(began), 10*time.Second, "a hang")
+	}
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		p := newProduct(t, options{databaseURL: "postgres://nobody@" + nowhere(t) + "/none", noWorkers: true})
+		quickly(t, func() answer { return p.anybody(t).get("/api/streams") })
+		require.Equal(t, "down", p.anybody(t).get("/ready").ok(t, http.StatusServiceUnavailable).text(t, "status"))
+	})
+	t.Run("temporal", func(t *testing.T) {
+		t.Parallel()
+		p := newProduct(t, options{temporalAddress: nowhere(t), noWorkers: true})
+		ada := p.mustRegister(t)
+		quickly(t, func() answer { return ada.post("/api/streams", map[string]any{"title": "not now"}) })
+		ada.get("/api/streams").ok(t, http.StatusOK)
+		require.Equal(t, "degraded", ada.get("/ready").ok(t, http.StatusOK).text(t, "status"))
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		p := newProduct(t, options{redisURL: "redis://" + nowhere(t) + "/0"})
+		ada := p.mustRegister(t)
+		quickly(t, func() answer { return ada.post("/api/ws-tickets", map[string]any{"purpose": "notifications"}) })
+		id := ada.mustStart(nil)
+		ada.get("/api/streams/"+id).ok(t, http.StatusOK)
+		ada.mustEnd(id)
+		require.Equal(t, "degraded", ada.get("/ready").ok(t, http.StatusOK).text(t, "status"))
+	})
+}
