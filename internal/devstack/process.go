@@ -54,7 +54,7 @@ func (p *Process) Start() error {
 	}
 	cmd := exec.Command(p.Path, p.Args...)
 	cmd.Env = append(os.Environ(), p.Env...)
-	cmd.Dir = p.Dir
+	cmd.Dir = workDir(p.User, p.Dir)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = childAttributes(p.User)
 	started, done := make(chan error), make(chan struct{})
@@ -76,6 +76,15 @@ func (p *Process) Start() error {
 	}
 	p.cmd, p.done = cmd, done
 	return os.WriteFile(p.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o644)
+}
+
+// workDir is where a program of that owner runs. Before it runs, another owner may
+// not enter the checkout; see childAttributes.
+func workDir(owner *syscall.Credential, dir string) string {
+	if owner != nil {
+		return "/"
+	}
+	return dir
 }
 
 // Pid is the process's id.
@@ -216,7 +225,7 @@ func (s *Stack) run(ctx context.Context, owner *syscall.Credential, name string,
 	runtime.LockOSThread() // see Start
 	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = s.options.Root
+	cmd.Dir = workDir(owner, s.options.Root)
 	cmd.SysProcAttr = childAttributes(owner)
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	output, err := cmd.CombinedOutput()
