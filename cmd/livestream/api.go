@@ -57,7 +57,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cache.Close()
+	defer cache.Close() //nolint:errcheck // the process ends
 	bucket, err := openS3(c.S3)
 	if err != nil {
 		return err

@@ -44,14 +44,14 @@ func (c *chatCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cache.Close()
+	defer cache.Close() //nolint:errcheck // the process ends
 	limits := chat.Config{AllowedOrigins: c.Origins}
 	if c.Profile == "load" {
 		limits.MessagesPerSecond = loadMessagesPerSecond
 	}
 	server, err := chat.New(limits, chat.Deps{
 		Events: redis.NewChat(cache), Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
-		Inboxes: postgres.NewNotifications(db), Streams: postgres.NewStreams(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
+		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Streams: postgres.NewStreams(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID) {
 			heard := redis.ReadNotification(channel, payload)

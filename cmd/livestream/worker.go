@@ -63,7 +63,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer cache.Close()
+	defer cache.Close() //nolint:errcheck // the process ends
 	bucket, err := openS3(c.S3)
 	if err != nil {
 		return err

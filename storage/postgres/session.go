@@ -48,6 +48,9 @@ UPDATE sessions SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1`
 UPDATE sessions SET revoked_at = coalesce(revoked_at, now())
 WHERE id = (SELECT session_id FROM refresh_tokens WHERE hash = $1)
 RETURNING id`
+
+	endedSQL = `-- name: sessions.ended
+SELECT id FROM sessions WHERE id = ANY($1) AND revoked_at IS NOT NULL`
 )
 
 type tokenRow struct {
@@ -134,4 +137,15 @@ func (s *Sessions) Revoke(ctx context.Context, hash []byte) (uuid.UUID, error) {
 		return uuid.Nil, nil
 	}
 	return family, fail(ctx, "revoke session", err)
+}
+
+// Ended gives those of the families that were revoked. It asks the primary: a
+// replica may not have heard of a logout yet.
+func (s *Sessions) Ended(ctx context.Context, families []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := s.db.primary.Query(ctx, endedSQL, families)
+	if err != nil {
+		return nil, fail(ctx, "ended sessions", err)
+	}
+	ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	return ended, fail(ctx, "ended sessions", err)
 }
