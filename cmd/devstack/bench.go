@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"text/tabwriter"
 	"time"
 
 	"github.com/livestream-pro/livestream-pro/internal/client"
@@ -177,15 +176,11 @@ func (r *benchResult) compare() {
 }
 
 func (r *benchResult) print() {
-	fmt.Println()
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "n = %d, milliseconds\tp50\tp95\tp99\t\n", r.Samples)
+	fmt.Printf("\n%-36s %9s %9s %9s\n", fmt.Sprintf("%d samples, milliseconds", r.Samples), "p50", "p95", "p99")
 	for _, a := range r.Arms {
-		fmt.Fprintf(w, "%s\t%.1f\t%.1f\t%.1f\t\n", a.Name, a.P50, a.P95, a.P99)
+		fmt.Printf("%-36s %9.1f %9.1f %9.1f\n", a.Name, a.P50, a.P95, a.P99)
 	}
-	fmt.Fprintf(w, "with followers / without\t%.2f\t%.2f\t%.2f\t\n", r.Ratio.P50, r.Ratio.P95, r.Ratio.P99)
-	_ = w.Flush() // standard output
-	fmt.Println()
+	fmt.Printf("%-36s %9.2f %9.2f %9.2f\n\n", "with followers / without", r.Ratio.P50, r.Ratio.P95, r.Ratio.P99)
 }
 
 func (r *benchResult) write(file string) error {

@@ -55,7 +55,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	tokens, err := auth.LoadTokens(b.env.JWTKeyFile, time.Now)
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (b *bench) removeNotifications(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "DELETE FROM notifications n USING users u WHERE u.id = n.user_id AND u.email LIKE '%@bench.example'")
 	return err
 }

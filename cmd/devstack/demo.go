@@ -78,7 +78,7 @@ func (d *demo) walk(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make a folder for the recording: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	d.dir = dir
 	defer d.hangUp()
 	steps := []struct {

@@ -25,7 +25,7 @@ func (c *testCmd) Run(ctx context.Context) (err error) {
 		command = command[1:]
 	}
 	if len(command) == 0 {
-		return errors.New("which command? For example: devstack test -- go test ./...")
+		return errors.New("the command is missing, as in: devstack test -- go test ./chat/")
 	}
 	root, err := devstack.FindRoot()
 	if err != nil {

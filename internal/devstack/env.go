@@ -75,7 +75,7 @@ func (e *Env) fields() []struct {
 func (e Env) Variables() []string {
 	var vars []string
 	for _, f := range e.fields() {
-		value := ""
+		var value string
 		if f.one != nil {
 			value = *f.one
 		} else {

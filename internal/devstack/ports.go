@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -31,7 +32,7 @@ type plan struct {
 
 // claim makes sure that all ports are free before anything starts, so that one
 // that is taken is told at once.
-func claim(o Options) (plan, error) {
+func claim(ctx context.Context, o Options) (plan, error) {
 	var p plan
 	claims := []struct {
 		to       *int
@@ -61,7 +62,7 @@ func claim(o Options) (plan, error) {
 	}
 	// All are held until the last one is there, so that none is given out twice.
 	for _, c := range claims {
-		listener, err := listen(o.Test, c.want)
+		listener, err := listen(ctx, o.Test, c.want)
 		if errors.Is(err, syscall.EADDRINUSE) {
 			return p, fmt.Errorf("port %d, for %s, is taken; stop what listens there, or choose another one: %s=%d make dev", c.want, c.what, c.variable, c.want+1000)
 		}
@@ -74,11 +75,11 @@ func claim(o Options) (plan, error) {
 	return p, nil
 }
 
-func listen(anywhere bool, port int) (net.Listener, error) {
+func listen(ctx context.Context, anywhere bool, port int) (net.Listener, error) {
 	if anywhere {
-		return listenAnywhere()
+		return listenAnywhere(ctx)
 	}
-	return net.Listen("tcp", address(port))
+	return new(net.ListenConfig).Listen(ctx, "tcp", address(port))
 }
 
 // Free ports are looked for below those that systems give to outgoing
@@ -88,9 +89,9 @@ const (
 	lastFreePort  = 32000
 )
 
-func listenAnywhere() (listener net.Listener, err error) {
+func listenAnywhere(ctx context.Context) (listener net.Listener, err error) {
 	for range 100 {
-		if listener, err = net.Listen("tcp", address(firstFreePort+rand.IntN(lastFreePort-firstFreePort))); err == nil {
+		if listener, err = listen(ctx, false, firstFreePort+rand.IntN(lastFreePort-firstFreePort)); err == nil {
 			return listener, nil
 		}
 	}
@@ -99,7 +100,7 @@ func listenAnywhere() (listener net.Listener, err error) {
 
 // FreeAddress is a loopback address that nobody listens on now.
 func FreeAddress() (string, error) {
-	listener, err := listenAnywhere()
+	listener, err := listenAnywhere(context.Background())
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -74,7 +75,7 @@ func (c *cluster) primary(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("connect to Postgres: %w", err)
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	for _, name := range databases {
 		var there bool
 		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there); err != nil {
@@ -100,7 +101,7 @@ func (c *cluster) replica(ctx context.Context, i int) error {
 	if err != nil {
 		return fmt.Errorf("connect to Postgres: %w", err)
 	}
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	var usable bool
 	err = conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND wal_status <> 'lost')", slot).Scan(&usable)
 	if err != nil {
@@ -171,19 +172,31 @@ func (c *cluster) start(ctx context.Context, name, dir string, port int, args ..
 		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
 	}
 	p := &Process{Name: name, Path: c.programs["postgres"], Args: args, Dir: c.stack.options.Dir, User: c.owner, StopSignal: syscall.SIGINT}
-	// A server that finds its predecessor's process refuses to start.
 	if err := gone(ctx, name, filepath.Join(dir, "postmaster.pid"), p.Path); err != nil {
 		return nil, err
 	}
-	return p, c.stack.launch(ctx, p, 60*time.Second, func(ctx context.Context) error {
+	for deadline := time.Now().Add(goneLimit); ; {
+		err := c.stack.launch(ctx, p, 60*time.Second, answers(postgresURL(port, "postgres")))
+		if err == nil || !strings.Contains(err.Error(), leftoverHint) || time.Now().After(deadline) {
+			return p, err
+		}
+	}
+}
+
+// leftoverHint is Postgres's last word when it finds connections of a predecessor
+// that was killed; they notice that shortly after.
+const leftoverHint = "Terminate any old server processes"
+
+func answers(url string) func(context.Context) error {
+	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Second)
 		defer cancel()
-		conn, err := pgx.Connect(ctx, postgresURL(port, "postgres"))
+		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
 			return err
 		}
 		return conn.Close(ctx)
-	})
+	}
 }
 
 func (c *cluster) makeDir() error {
@@ -207,7 +220,7 @@ func postgresOwner() (*syscall.Credential, error) {
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, fmt.Errorf("Postgres does not run as root, and there is no account postgres: %w", err)
+		return nil, fmt.Errorf("a Postgres does not run as root, and there is no account postgres: %w", err)
 	}
 	uid, err := strconv.ParseUint(account.Uid, 10, 32)
 	if err != nil {

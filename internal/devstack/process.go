@@ -52,7 +52,7 @@ func (p *Process) Start() error {
 	if info, err := log.Stat(); err == nil {
 		p.from = info.Size()
 	}
-	cmd := exec.Command(p.Path, p.Args...)
+	cmd := &exec.Cmd{Path: p.Path, Args: append([]string{p.Path}, p.Args...)} // no context: it outlives its start
 	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Dir = workDir(p.User, p.Dir)
 	cmd.Stdout, cmd.Stderr = log, log

@@ -67,9 +67,7 @@ func (s *Stack) roles(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, role := range roles {
-		s.guards.Go(func() { s.guard(role) })
-	}
+	s.guard(ctx, roles)
 	return nil
 }
 
@@ -79,17 +77,20 @@ const (
 	restartPauseMax = 30 * time.Second
 )
 
-// guard starts a role again when it dies, until the stack is stopped.
-func (s *Stack) guard(role *Role) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+// guard watches over roles until the stack is stopped.
+func (s *Stack) guard(ctx context.Context, roles []*Role) {
+	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		select {
-		case <-s.stopping:
-			cancel()
-		case <-ctx.Done():
-		}
+		<-s.stopping
+		cancel()
 	}()
+	for _, role := range roles {
+		s.guards.Go(func() { s.revive(ctx, role) })
+	}
+}
+
+// revive starts a role again whenever it dies.
+func (s *Stack) revive(ctx context.Context, role *Role) {
 	pause, began := restartPause, time.Now()
 	for {
 		select {

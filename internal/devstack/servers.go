@@ -31,14 +31,14 @@ func (s *Stack) redis(ctx context.Context) error {
 	if !s.options.Test {
 		args = append(args, "--appendonly", "yes")
 	}
-	path, err := redisProgram()
+	path, err := redisProgram(ctx)
 	if err != nil {
 		return err
 	}
 	p := &Process{Name: "redis", Path: path, Args: args, Dir: s.options.Dir}
 	s.Env.RedisURL = "redis://" + address(s.ports.redis) + "/0"
 	c := redis.NewClient(&redis.Options{Addr: address(s.ports.redis), MaxRetries: -1})
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	return s.launch(ctx, p, 20*time.Second, func(ctx context.Context) error { return c.Ping(ctx).Err() })
 }
 

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -82,7 +83,7 @@ func Start(ctx context.Context, options Options) (_ *Stack, err error) {
 			s.Close()
 		}
 	}()
-	if s.ports, err = claim(options); err != nil {
+	if s.ports, err = claim(ctx, options); err != nil {
 		return nil, err
 	}
 	if err := s.install(ctx); err != nil {
@@ -192,7 +193,7 @@ func (s *Stack) step(ctx context.Context, name, detail string, do func(context.C
 func (s *Stack) printf(format string, args ...any) {
 	s.out.Lock()
 	defer s.out.Unlock()
-	fmt.Fprintf(s.options.Out, format, args...)
+	_, _ = fmt.Fprintf(s.options.Out, format, args...) // a terminal that is gone stops nothing
 }
 
 // launch starts a server and waits until it is ready. Close stops it, and Failed
@@ -232,7 +233,9 @@ func (s *Stack) start(ctx context.Context, p *Process) error {
 	if err := p.Start(); err != nil {
 		return err
 	}
-	s.processes = append(s.processes, p)
+	if !slices.Contains(s.processes, p) {
+		s.processes = append(s.processes, p)
+	}
 	return nil
 }
 
@@ -273,7 +276,8 @@ func lockDir(dir string) (*os.File, error) {
 		file.Close()
 		return nil, &RunningError{Dir: dir, Pid: strings.TrimSpace(string(holder))}
 	}
-	if err := file.Truncate(0); err == nil {
+	err = file.Truncate(0)
+	if err == nil {
 		_, err = fmt.Fprintln(file, os.Getpid())
 	}
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 // program is one that the system's package manager has.
 type program struct {
 	name string
-	find func() (string, error)
+	find func(ctx context.Context) (string, error)
 	apt  []string
 	brew []string
 	// service is what Debian starts by itself once the package is there.
@@ -29,14 +29,18 @@ type program struct {
 // Linux needs a C compiler.
 func programs(test bool) []program {
 	list := []program{
-		{"postgres", func() (string, error) { return postgresProgram("postgres") }, []string{"postgresql"}, []string{"postgresql@16"}, "postgresql"},
+		{"postgres", func(context.Context) (string, error) { return postgresProgram("postgres") }, []string{"postgresql"}, []string{"postgresql@16"}, "postgresql"},
 		{"redis-server", redisProgram, []string{"redis-server"}, []string{"redis"}, "redis-server"},
-		{"ffmpeg", func() (string, error) { return exec.LookPath("ffmpeg") }, []string{"ffmpeg"}, []string{"ffmpeg"}, ""},
+		{"ffmpeg", onPath("ffmpeg"), []string{"ffmpeg"}, []string{"ffmpeg"}, ""},
 	}
 	if test && runtime.GOOS == "linux" {
-		list = append(list, program{"gcc", func() (string, error) { return exec.LookPath("gcc") }, []string{"gcc", "libc6-dev"}, nil, ""})
+		list = append(list, program{"gcc", onPath("gcc"), []string{"gcc", "libc6-dev"}, nil, ""})
 	}
 	return list
+}
+
+func onPath(name string) func(context.Context) (string, error) {
+	return func(context.Context) (string, error) { return exec.LookPath(name) }
 }
 
 // install gets what is missing from apt or brew, and makes sure that what is there
@@ -44,7 +48,7 @@ func programs(test bool) []program {
 func (s *Stack) install(ctx context.Context) error {
 	var missing []program
 	for _, p := range programs(s.options.Test) {
-		switch _, err := p.find(); {
+		switch _, err := p.find(ctx); {
 		case errors.Is(err, exec.ErrNotFound):
 			missing = append(missing, p)
 		case err != nil:
@@ -69,7 +73,7 @@ func (s *Stack) install(ctx context.Context) error {
 			return err
 		}
 		for _, p := range missing {
-			if _, err := p.find(); err != nil {
+			if _, err := p.find(ctx); err != nil {
 				return fmt.Errorf("%s is still missing: %w", p.name, err)
 			}
 		}
@@ -154,12 +158,12 @@ func postgresProgram(name string) (string, error) {
 	return newest, nil
 }
 
-func redisProgram() (string, error) {
+func redisProgram(ctx context.Context) (string, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		return "", err
 	}
-	answer, err := exec.Command(path, "--version").Output()
+	answer, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		return "", fmt.Errorf("ask %s for its version: %w", path, err)
 	}

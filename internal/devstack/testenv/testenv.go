@@ -50,24 +50,23 @@ func name() string { return "t_" + strings.ReplaceAll(uuid.NewString(), "-", "")
 func Database(tb testing.TB) string {
 	tb.Helper()
 	env, ctx := Load(tb), Context(tb)
-	conn, err := pgx.Connect(ctx, env.DatabaseURL)
-	require.NoError(tb, err)
-	defer conn.Close(ctx)
 	database := name()
-	_, err = conn.Exec(ctx, "CREATE DATABASE "+database+" TEMPLATE "+devstack.TemplateDatabase)
-	require.NoError(tb, err)
+	exec(ctx, tb, env, "CREATE DATABASE "+database+" TEMPLATE "+devstack.TemplateDatabase)
 	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		conn, err := pgx.Connect(ctx, env.DatabaseURL)
-		if err != nil {
-			return // the stack itself is gone
-		}
-		defer conn.Close(ctx)
-		_, err = conn.Exec(ctx, "DROP DATABASE IF EXISTS "+database+" WITH (FORCE)")
-		require.NoError(tb, err)
+		exec(ctx, tb, env, "DROP DATABASE IF EXISTS "+database+" WITH (FORCE)")
 	})
 	return withPath(tb, env.DatabaseURL, database)
+}
+
+func exec(ctx context.Context, tb testing.TB, env devstack.Env, sql string) {
+	tb.Helper()
+	conn, err := pgx.Connect(ctx, env.DatabaseURL)
+	require.NoError(tb, err)
+	defer func() { require.NoError(tb, conn.Close(ctx)) }()
+	_, err = conn.Exec(ctx, sql)
+	require.NoError(tb, err)
 }
 
 // ReplicaURLs are where the replicas have a database.
@@ -89,7 +88,7 @@ func Redis(tb testing.TB) string {
 	options, err := redis.ParseURL(env.RedisURL)
 	require.NoError(tb, err)
 	c := redis.NewClient(options)
-	defer c.Close()
+	defer func() { require.NoError(tb, c.Close()) }()
 	number, err := c.Incr(Context(tb), "testenv").Result()
 	require.NoError(tb, err)
 	return withPath(tb, env.RedisURL, fmt.Sprint(number%4095+1))
