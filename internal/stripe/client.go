@@ -5,9 +5,12 @@ package stripe
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -50,15 +53,24 @@ const (
 )
 
 // New makes a client; it connects on first use.
-func New(config Config) (*Client, error) {
+func New(config Config) (*Client, error) { return newClient(config, breakerPause) }
+
+func newClient(config Config, pause time.Duration) (*Client, error) {
 	if config.SecretKey == "" {
 		return nil, errors.New("stripe: a secret key is needed")
+	}
+	if slices.Contains(config.WebhookSecrets, "") {
+		return nil, errors.New("stripe: a webhook secret is empty, and anybody could sign with it")
+	}
+	if config.Timeout < 0 {
+		return nil, fmt.Errorf("stripe: the timeout is %s", config.Timeout)
 	}
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
 	backend := &stripesdk.BackendConfig{
-		HTTPClient:        &http.Client{Timeout: config.Timeout, Transport: http.DefaultTransport.(*http.Transport).Clone()},
+		// The deadline is each call's context, which has its body in it.
+		HTTPClient:        &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()},
 		MaxNetworkRetries: stripesdk.Int64(0),
 		EnableTelemetry:   stripesdk.Bool(false),
 		LeveledLogger:     &stripesdk.LeveledLogger{Level: stripesdk.LevelNull},
@@ -71,11 +83,14 @@ func New(config Config) (*Client, error) {
 		secrets: config.WebhookSecrets,
 		timeout: config.Timeout,
 		breaker: gobreaker.NewCircuitBreaker[*stripesdk.PaymentIntent](gobreaker.Settings{
-			Name: "stripe", Interval: breakerWindow, BucketPeriod: breakerWindow / 10, Timeout: breakerPause,
+			Name: "stripe", Interval: breakerWindow, BucketPeriod: breakerWindow / 10, Timeout: pause,
 			ReadyToTrip: func(c gobreaker.Counts) bool {
-				return c.Requests >= breakerMinimum && float64(c.TotalFailures) >= breakerRate*float64(c.Requests)
+				done := c.TotalSuccesses + c.TotalFailures
+				return done >= breakerMinimum && float64(c.TotalFailures) >= breakerRate*float64(done)
 			},
-			IsSuccessful: func(err error) bool { return !retryable(err) },
+			IsSuccessful: func(err error) bool { return !failing(err) },
+			// A caller that gave up says nothing of Stripe.
+			IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
 		}),
 	}, nil
 }
@@ -98,7 +113,7 @@ func (c *Client) Charge(ctx context.Context, charge livestream.Charge) (livestre
 		params.PaymentMethod = stripesdk.String(charge.PaymentMethod)
 		params.Confirm = stripesdk.Bool(true)
 	}
-	params.SetIdempotencyKey(charge.Key)
+	params.SetIdempotencyKey(idempotencyKey(charge.Key))
 	return c.call(ctx, &params.Params, func() (*stripesdk.PaymentIntent, error) {
 		intent, err := c.intents.New(params)
 		return intentOf(intent, err)
@@ -120,7 +135,12 @@ func (c *Client) PaymentIntent(ctx context.Context, id string) (livestream.Payme
 }
 
 // FindCharge looks for the PaymentIntent of a transaction, whose answer may have
-// been lost; nil when there is none.
+// been lost; nil when there is none. Of several it is the one that took money,
+// else the newest.
+//
+// Stripe's search lags behind by up to a minute: nil does not prove that nothing
+// was charged. Charging after it is safe under the key of the attempt whose
+// answer was lost, and under another key only when that attempt is older.
 //
 // Errors: unavailable; others are final.
 func (c *Client) FindCharge(ctx context.Context, transactionID uuid.UUID) (*livestream.PaymentIntent, error) {
@@ -131,11 +151,14 @@ func (c *Client) FindCharge(ctx context.Context, transactionID uuid.UUID) (*live
 	defer cancel()
 	params.Context = ctx
 	intent, err := c.breaker.Execute(func() (*stripesdk.PaymentIntent, error) {
+		var best *stripesdk.PaymentIntent
 		found := c.intents.Search(params)
-		if found.Next() {
-			return found.PaymentIntent(), nil
+		for found.Next() { // newest first
+			if intent := found.PaymentIntent(); best == nil || intent.Status == stripesdk.PaymentIntentStatusSucceeded {
+				best = intent
+			}
 		}
-		return nil, found.Err()
+		return best, found.Err()
 	})
 	if err != nil || intent == nil {
 		return nil, edge(err)
@@ -149,7 +172,7 @@ func (c *Client) FindCharge(ctx context.Context, transactionID uuid.UUID) (*live
 // Errors: unavailable; others are final.
 func (c *Client) Cancel(ctx context.Context, id, key string) (livestream.PaymentIntent, error) {
 	params := &stripesdk.PaymentIntentCancelParams{}
-	params.SetIdempotencyKey(key)
+	params.SetIdempotencyKey(idempotencyKey(key))
 	return c.call(ctx, &params.Params, func() (*stripesdk.PaymentIntent, error) { return c.intents.Cancel(id, params) })
 }
 
@@ -162,6 +185,19 @@ func (c *Client) call(ctx context.Context, params *stripesdk.Params, do func() (
 		return livestream.PaymentIntent{}, edge(err)
 	}
 	return convert(intent), nil
+}
+
+// maxKey is how many characters Stripe takes for an idempotency key.
+const maxKey = 255
+
+// idempotencyKey is the key as it is sent. Ours hold a key that a client chose,
+// which may be as long as Stripe's longest by itself.
+func idempotencyKey(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	sum := sha256.Sum256([]byte(key))
+	return "sha256/" + hex.EncodeToString(sum[:])
 }
 
 // intentOf takes a decline for the answer that it is: the error carries the
@@ -188,9 +224,9 @@ func convert(intent *stripesdk.PaymentIntent) livestream.PaymentIntent {
 	return out
 }
 
-// retryable says whether asking again may help: Stripe was not reached, failed by
-// itself, or had too much to do.
-func retryable(err error) bool {
+// failing says whether Stripe was not reached, failed by itself or had too much
+// to do, which is what opens the breaker.
+func failing(err error) bool {
 	if err == nil {
 		return false
 	}
@@ -198,8 +234,25 @@ func retryable(err error) bool {
 	if !errors.As(err, &e) {
 		return true
 	}
-	return e.HTTPStatusCode >= 500 || e.HTTPStatusCode == http.StatusTooManyRequests ||
-		e.HTTPStatusCode == http.StatusConflict || e.Code == stripesdk.ErrorCodeLockTimeout
+	return e.HTTPStatusCode >= 500 || e.HTTPStatusCode == http.StatusTooManyRequests
+}
+
+// retryable says whether asking again may help. A call under a key that another
+// one still works on gets that one's answer later. And a secret key that Stripe
+// does not take is ours to put right: payments wait for it.
+func retryable(err error) bool {
+	if failing(err) {
+		return true
+	}
+	var e *stripesdk.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.HTTPStatusCode {
+	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	}
+	return false
 }
 
 // edge turns Stripe's errors into the domain's.
@@ -214,7 +267,7 @@ func edge(err error) error {
 		unavailable := livestream.Unavailable("the payment provider", err)
 		var e *stripesdk.Error
 		if errors.As(err, &e) && e.LastResponse != nil {
-			if seconds, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil {
+			if seconds, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil && seconds > 0 {
 				unavailable.RetryAfter = time.Duration(seconds) * time.Second
 			}
 		}

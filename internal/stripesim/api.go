@@ -1,7 +1,6 @@
 package stripesim
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,12 +13,13 @@ import (
 
 // Faults are what goes wrong on demand; rates are from 0 to 1.
 type Faults struct {
-	LatencyMS      int     `json:"latency_ms"`
-	ErrorBefore    float64 `json:"error_before"` // 500, nothing done
-	ErrorAfter     float64 `json:"error_after"`  // 500, all done
-	RateLimited    float64 `json:"rate_limited"` // 429 with Retry-After
-	CutBefore      float64 `json:"cut_before"`   // the connection, nothing done
-	CutAfter       float64 `json:"cut_after"`    // the connection, all done
+	LatencyMS      int     `json:"latency_ms"`    // of each call; a client that hangs up does not stop it
+	ErrorBefore    float64 `json:"error_before"`  // 500, nothing done
+	ErrorAfter     float64 `json:"error_after"`   // 500, all done
+	RateLimited    float64 `json:"rate_limited"`  // 429 with Retry-After
+	CutBefore      float64 `json:"cut_before"`    // the connection, nothing done
+	CutAfter       float64 `json:"cut_after"`     // the connection, all done
+	SearchLagMS    int     `json:"search_lag_ms"` // how old a PaymentIntent is before it is found
 	WebhooksTwice  float64 `json:"webhooks_twice"`
 	WebhookDelayMS int     `json:"webhook_delay_ms"` // a random time up to it, which reorders
 	WebhooksPaused bool    `json:"webhooks_paused"`
@@ -30,6 +30,8 @@ func (s *Server) SetFaults(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = f
+	close(s.faultsChanged)
+	s.faultsChanged = make(chan struct{})
 }
 
 func (s *Server) setFaults(w http.ResponseWriter, r *http.Request) {
@@ -47,13 +49,16 @@ func (s *Server) setFaults(w http.ResponseWriter, r *http.Request) {
 type answer struct {
 	Key     string          `json:"key"`
 	Request string          `json:"request"`
-	Status  int             `json:"status"` // 0 while it is worked on
+	Status  int             `json:"status"`
 	Body    json.RawMessage `json:"body"`
 	At      time.Time       `json:"at"`
 }
 
-// answerLifetime is how long Stripe keeps an idempotency key.
-const answerLifetime = 24 * time.Hour
+// How Stripe keeps idempotency keys.
+const (
+	answerLifetime = 24 * time.Hour
+	maxKey         = 255 // characters
+)
 
 type failure struct {
 	Error apiError `json:"error"`
@@ -81,111 +86,164 @@ func unexpected(i *Intent, what string) (int, any) {
 	return invalid("payment_intent_unexpected_state", fmt.Sprintf("You cannot %s this PaymentIntent because it has a status of %s.", what, i.Status), "")
 }
 
+func internalError() (int, any) {
+	return fail(http.StatusInternalServerError, "api_error", "", "Something went wrong on Stripe's end.", "")
+}
+
 // api wraps an operation in what all have: the key, faults and idempotency. The
 // operation runs under the lock.
 func (s *Server) api(operation func(form url.Values, id string) (int, any)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		form, err := readForm(r)
 		if err != nil {
-			return // the client went away
-		}
-		form, err := url.ParseQuery(string(body))
-		if err != nil {
-			reply(w, false)(invalid("parameter_invalid", "The body cannot be read.", ""))
+			refuse(w)(invalid("parameter_invalid", "The request cannot be read.", ""))
 			return
 		}
-		for name, values := range r.URL.Query() {
-			form[name] = values
-		}
 		if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer sk_test_") {
-			reply(w, false)(fail(http.StatusUnauthorized, "invalid_request_error", "", "Invalid API Key provided.", ""))
+			refuse(w)(fail(http.StatusUnauthorized, "invalid_request_error", "", "Invalid API Key provided.", ""))
 			return
 		}
 		s.mu.Lock()
 		s.requests++
 		faults := s.faults
 		s.mu.Unlock()
-		if faults.LatencyMS > 0 {
-			select {
-			case <-time.After(time.Duration(faults.LatencyMS) * time.Millisecond):
-			case <-r.Context().Done():
-				return
-			}
-		}
-		if hit(faults.CutBefore) {
+		if s.ctx.Err() != nil || hit(faults.CutBefore) {
 			panic(http.ErrAbortHandler)
 		}
 		if hit(faults.RateLimited) {
 			w.Header().Set("Retry-After", "1")
-			reply(w, false)(fail(http.StatusTooManyRequests, "invalid_request_error", "rate_limit", "Too many requests.", ""))
+			refuse(w)(fail(http.StatusTooManyRequests, "invalid_request_error", "rate_limit", "Too many requests.", ""))
 			return
 		}
-		key := r.Header.Get("Idempotency-Key")
-		if r.Method != http.MethodPost {
-			key = ""
+		call := call{path: r.URL.Path + "?" + form.Encode(), latency: time.Duration(faults.LatencyMS) * time.Millisecond}
+		if r.Method == http.MethodPost {
+			call.key = r.Header.Get("Idempotency-Key")
 		}
-		status, content, replayed := s.once(key, r.URL.Path+"?"+form.Encode(), func() (int, any) {
+		out := s.once(call, func() (int, any) {
 			if hit(faults.ErrorBefore) {
-				return fail(http.StatusInternalServerError, "api_error", "", "Something went wrong on Stripe's end.", "")
+				return internalError()
 			}
 			status, out := operation(form, r.PathValue("id"))
 			if hit(faults.ErrorAfter) {
-				return fail(http.StatusInternalServerError, "api_error", "", "Something went wrong on Stripe's end.", "")
+				return internalError()
 			}
 			return status, out
 		})
 		if hit(faults.CutAfter) {
 			panic(http.ErrAbortHandler)
 		}
-		reply(w, replayed)(status, content)
+		out.write(w)
 	}
 }
 
-// once runs an operation, or gives the first answer of its key again.
-func (s *Server) once(key, request string, operation func() (int, any)) (status int, out any, replayed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if key == "" {
-		status, out = operation()
-		return status, out, false
+func readForm(r *http.Request) (url.Values, error) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return nil, err
 	}
-	if first, ok := s.answers[key]; ok && time.Since(first.At) < answerLifetime {
-		if first.Request != request {
-			status, out = fail(http.StatusBadRequest, "idempotency_error", "", "Keys for idempotent requests can only be used with the same parameters they were first used with.", "")
-			return status, out, false
-		}
-		return first.Status, first.Body, true
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
 	}
-	status, out = operation()
-	content, err := json.Marshal(out)
+	for name, values := range r.URL.Query() {
+		form[name] = values
+	}
+	return form, nil
+}
+
+// call is a request as idempotency sees it.
+type call struct {
+	key     string // empty: it has none
+	path    string // with the parameters, in order
+	latency time.Duration
+}
+
+// response is what goes back to the client.
+type response struct {
+	status   int
+	body     json.RawMessage
+	replayed bool
+}
+
+func (r response) write(w http.ResponseWriter) {
+	if r.replayed {
+		w.Header().Set("Idempotent-Replayed", "true")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Request-Id", "req_"+token())
+	w.WriteHeader(r.status)
+	_, _ = w.Write(r.body) // the client may be gone
+}
+
+func refuse(w http.ResponseWriter) func(int, any) {
+	return func(status int, out any) { responseOf(status, out).write(w) }
+}
+
+func responseOf(status int, out any) response {
+	body, err := json.Marshal(out)
 	if err != nil {
 		panic(err) // plain structs of this package
 	}
-	a := &answer{Key: key, Request: request, Status: status, Body: content, At: time.Now()}
-	s.answers[key] = a
-	s.save("answer", a)
-	return status, json.RawMessage(content), false
+	return response{status: status, body: body}
+}
+
+// once runs an operation, or gives the first answer of its key again.
+func (s *Server) once(c call, operation func() (int, any)) response {
+	if c.key != "" {
+		if known := s.reserve(c); known != nil {
+			return *known
+		}
+		defer s.release(c.key)
+	}
+	if !s.sleep(c.latency) {
+		panic(http.ErrAbortHandler)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	status, content := operation()
+	out := responseOf(status, content)
+	if c.key != "" && began(content) {
+		a := &answer{Key: c.key, Request: c.path, Status: status, Body: out.body, At: time.Now()}
+		s.answers[c.key] = a
+		s.note("answer", a)
+	}
+	s.commit()
+	return out
+}
+
+// reserve takes a key for one call, and answers all others.
+func (s *Server) reserve(c call) *response {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out response
+	first, known := s.answers[c.key]
+	switch {
+	case len(c.key) > maxKey:
+		out = responseOf(fail(http.StatusBadRequest, "idempotency_error", "", fmt.Sprintf("Idempotency keys are at most %d characters long.", maxKey), ""))
+	case s.working[c.key]:
+		out = responseOf(fail(http.StatusConflict, "idempotency_error", "idempotency_key_in_use", "There is currently another in-progress request using this Idempotency Key.", ""))
+	case !known || time.Since(first.At) >= answerLifetime:
+		s.working[c.key] = true
+		return nil
+	case first.Request != c.path:
+		out = responseOf(fail(http.StatusBadRequest, "idempotency_error", "", "Keys for idempotent requests can only be used with the same parameters they were first used with.", ""))
+	default:
+		out = response{status: first.Status, body: first.Body, replayed: true}
+	}
+	return &out
+}
+
+func (s *Server) release(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.working, key)
+}
+
+// began says whether an operation was begun. Stripe keeps no answer for a
+// request whose parameters it refused, so that the key can be used again.
+func began(content any) bool {
+	f, failed := content.(failure)
+	return !failed || f.Error.Param == ""
 }
 
 func hit(rate float64) bool { return rate > 0 && rand.Float64() < rate }
-
-func reply(w http.ResponseWriter, replayed bool) func(int, any) {
-	return func(status int, out any) {
-		if replayed {
-			w.Header().Set("Idempotent-Replayed", "true")
-		}
-		w.Header().Set("Request-Id", "req_"+token())
-		writeJSON(w, status, out)
-	}
-}
-
-func writeJSON(w http.ResponseWriter, status int, out any) {
-	var b bytes.Buffer
-	if err := json.NewEncoder(&b).Encode(out); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the client may be gone
-}

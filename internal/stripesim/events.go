@@ -21,7 +21,8 @@ type event struct {
 	Done bool            `json:"done"`
 }
 
-// emit sends an event about a PaymentIntent as it is now.
+// emit makes an event about a PaymentIntent as it is now, which goes out with
+// the next commit.
 func (s *Server) emit(kind string, i *Intent) {
 	if s.config.WebhookURL == "" {
 		return
@@ -36,8 +37,8 @@ func (s *Server) emit(kind string, i *Intent) {
 	}
 	e.Body = body
 	s.events[e.ID] = e
-	s.save("event", e)
-	s.send(e)
+	s.note("event", e)
+	s.outbox = append(s.outbox, e)
 }
 
 // An event is sent again until it is taken, with growing pauses.
@@ -46,7 +47,7 @@ const (
 	lastPause  = 10 * time.Second
 )
 
-// send delivers an event in the background.
+// send delivers an event in the background, twice and late when told to.
 func (s *Server) send(e *event) {
 	copies := 1
 	if hit(s.faults.WebhooksTwice) {
@@ -66,24 +67,57 @@ func (s *Server) send(e *event) {
 }
 
 func (s *Server) deliver(e *event, delay time.Duration) {
+	if !s.sleep(delay) {
+		return
+	}
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		select {
-		case <-time.After(delay):
-		case <-s.ctx.Done():
+		if !s.resumed() {
 			return
 		}
-		s.mu.Lock()
-		paused := s.faults.WebhooksPaused
-		s.mu.Unlock()
-		if !paused && s.post(e) {
+		if s.post(e) {
 			break
 		}
-		delay = pause
+		if !s.sleep(pause) {
+			return
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.events, e.ID)
-	s.save("event", &event{ID: e.ID, Done: true})
+	s.note("event", &event{ID: e.ID, Done: true})
+	s.commit()
+}
+
+// sleep waits; false when the server was closed.
+func (s *Server) sleep(d time.Duration) bool {
+	if d <= 0 {
+		return s.ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// resumed waits while webhooks are paused; false when the server was closed.
+func (s *Server) resumed() bool {
+	for {
+		s.mu.Lock()
+		paused, changed := s.faults.WebhooksPaused, s.faultsChanged
+		s.mu.Unlock()
+		if !paused {
+			return s.ctx.Err() == nil
+		}
+		select {
+		case <-changed:
+		case <-s.ctx.Done():
+			return false
+		}
+	}
 }
 
 func (s *Server) post(e *event) bool {

@@ -8,29 +8,34 @@ import (
 	"os"
 )
 
-// The journal has one line a change: what it is, and what it is now.
-type line struct {
+// change is what one thing became.
+type change struct {
 	Kind  string          `json:"kind"`
 	Value json.RawMessage `json:"value"`
 }
 
 // replay takes up a journal's state and goes on writing at its end. A last line
-// that was cut off by a crash is forgotten.
-func (s *Server) replay(file string) error {
+// that was cut off by a crash is forgotten: nobody was told of it.
+func (s *Server) replay(file string) (err error) {
 	f, err := os.OpenFile(file, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the journal: %w", err)
 	}
+	defer func() {
+		if err != nil {
+			_ = f.Close() // what went wrong before matters
+		}
+	}()
 	decoder := json.NewDecoder(f)
 	good := int64(0)
 	for {
-		var l line
-		err := decoder.Decode(&l)
-		if err == nil {
-			err = s.apply(l)
-		}
+		var line []change
+		err := decoder.Decode(&line)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			break
+		}
+		for i := 0; err == nil && i < len(line); i++ {
+			err = s.apply(line[i])
 		}
 		if err != nil {
 			return fmt.Errorf("read the journal %s: %w", file, err)
@@ -52,11 +57,11 @@ func (s *Server) replay(file string) error {
 	return nil
 }
 
-func (s *Server) apply(l line) error {
-	switch l.Kind {
+func (s *Server) apply(c change) error {
+	switch c.Kind {
 	case "intent":
 		var i Intent
-		if err := json.Unmarshal(l.Value, &i); err != nil {
+		if err := json.Unmarshal(c.Value, &i); err != nil {
 			return err
 		}
 		if _, ok := s.intents[i.ID]; !ok {
@@ -65,13 +70,13 @@ func (s *Server) apply(l line) error {
 		s.intents[i.ID] = &i
 	case "answer":
 		var a answer
-		if err := json.Unmarshal(l.Value, &a); err != nil {
+		if err := json.Unmarshal(c.Value, &a); err != nil {
 			return err
 		}
 		s.answers[a.Key] = &a
 	case "event":
 		var e event
-		if err := json.Unmarshal(l.Value, &e); err != nil {
+		if err := json.Unmarshal(c.Value, &e); err != nil {
 			return err
 		}
 		if e.Done {
@@ -83,20 +88,34 @@ func (s *Server) apply(l line) error {
 	return nil
 }
 
-// save writes a change down.
-func (s *Server) save(kind string, value any) {
-	if s.journal == nil {
-		return
-	}
+// note adds a change to the line that commit writes.
+func (s *Server) note(kind string, value any) {
 	content, err := json.Marshal(value)
 	if err != nil {
 		panic(err) // plain structs of this package
 	}
-	content, err = json.Marshal(line{Kind: kind, Value: content})
-	if err != nil {
-		panic(err)
+	s.line = append(s.line, change{Kind: kind, Value: content})
+}
+
+// commit writes down all that was noted since the last one, as one line, so that
+// a PaymentIntent, its events and the answer are remembered together or not at
+// all. No answer and no event goes out before. It is not synced to the disk: a
+// killed process leaves its writes behind, and a machine that loses its power is
+// not what this is for.
+func (s *Server) commit() {
+	line, outbox := s.line, s.outbox
+	s.line, s.outbox = nil, nil
+	if s.journal != nil && len(line) > 0 {
+		content, err := json.Marshal(line)
+		if err != nil {
+			panic(err) // plain structs of this package
+		}
+		if _, err := s.journal.Write(append(content, '\n')); err != nil {
+			s.cancel() // better silent than forgetful
+			panic(fmt.Errorf("stripesim: write the journal: %w", err))
+		}
 	}
-	if _, err := s.journal.Write(append(content, '\n')); err != nil {
-		panic(fmt.Errorf("stripesim: write the journal: %w", err)) // better dead than forgetful
+	for _, e := range outbox {
+		s.send(e)
 	}
 }

@@ -6,11 +6,13 @@ package stripesim
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,13 +36,17 @@ type Server struct {
 	mux     *http.ServeMux
 	journal *os.File
 
-	mu       sync.Mutex
-	intents  map[string]*Intent
-	order    []string
-	answers  map[string]*answer // by idempotency key
-	events   map[string]*event  // not delivered yet
-	faults   Faults
-	requests int
+	mu            sync.Mutex
+	intents       map[string]*Intent
+	order         []string
+	answers       map[string]*answer // by idempotency key
+	working       map[string]bool    // keys whose first call is not answered yet
+	events        map[string]*event  // not delivered yet
+	line          []change           // what the journal will be told of
+	outbox        []*event           // what goes out then
+	faults        Faults
+	faultsChanged chan struct{} // closed when they are
+	requests      int
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -74,7 +80,8 @@ type cardError struct {
 // New makes a simulator and takes up what its journal holds.
 func New(config Config) (*Server, error) {
 	s := &Server{
-		config: config, intents: map[string]*Intent{}, answers: map[string]*answer{}, events: map[string]*event{},
+		config: config, intents: map[string]*Intent{}, answers: map[string]*answer{}, working: map[string]bool{},
+		events: map[string]*event{}, faultsChanged: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if config.Journal != "" {
@@ -100,10 +107,12 @@ func New(config Config) (*Server, error) {
 	return s, nil
 }
 
-// Close stops sending events.
+// Close stops sending events and cuts all requests that come now.
 func (s *Server) Close() {
 	s.cancel()
 	s.sending.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.journal != nil {
 		_ = s.journal.Close() // each line was written when it happened
 	}
@@ -140,7 +149,7 @@ func (s *Server) Requests() int {
 }
 
 func (s *Server) listCharges(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.Charges())
+	responseOf(http.StatusOK, s.Charges()).write(w)
 }
 
 // The payment methods that Stripe has for tests, and what they do.
@@ -157,12 +166,12 @@ var methods = map[string]*cardError{
 const methodNeedsAction = "pm_card_authenticationRequired"
 
 func (s *Server) create(form url.Values, _ string) (int, any) {
-	var amount int64
-	if _, err := fmt.Sscan(form.Get("amount"), &amount); err != nil || amount < 1 {
+	amount, err := strconv.ParseInt(form.Get("amount"), 10, 64)
+	if err != nil || amount < 1 {
 		return invalid("parameter_invalid_integer", "This value must be greater than or equal to 1.", "amount")
 	}
-	if !regexp.MustCompile(`^[a-z]{3}$`).MatchString(form.Get("currency")) {
-		return invalid("parameter_missing", "Invalid currency.", "currency")
+	if !currency.MatchString(form.Get("currency")) {
+		return invalid("parameter_invalid", "Invalid currency.", "currency")
 	}
 	id := "pi_" + token()
 	i := &Intent{
@@ -170,7 +179,7 @@ func (s *Server) create(form url.Values, _ string) (int, any) {
 		ClientSecret: id + "_secret_" + token(), Created: time.Now().Unix(), Description: form.Get("description"), Metadata: map[string]string{},
 	}
 	for name, values := range form {
-		if m := regexp.MustCompile(`^metadata\[(.+)\]$`).FindStringSubmatch(name); m != nil {
+		if m := metadataField.FindStringSubmatch(name); m != nil {
 			i.Metadata[m[1]] = values[0]
 		}
 	}
@@ -186,9 +195,14 @@ func (s *Server) create(form url.Values, _ string) (int, any) {
 	if form.Get("confirm") == "true" {
 		return s.pay(i)
 	}
-	s.save("intent", i)
+	s.note("intent", i)
 	return http.StatusOK, *i
 }
+
+var (
+	currency      = regexp.MustCompile(`^[a-z]{3}$`)
+	metadataField = regexp.MustCompile(`^metadata\[(.+)\]$`)
+)
 
 func known(method string) bool {
 	_, ok := methods[method]
@@ -197,9 +211,9 @@ func known(method string) bool {
 
 // pay confirms a PaymentIntent with its payment method.
 func (s *Server) pay(i *Intent) (int, any) {
-	defer s.save("intent", i)
+	defer func() { s.note("intent", i) }()
 	if i.PaymentMethod == "" {
-		return invalid("payment_intent_unexpected_state", "This PaymentIntent has no payment method.", "payment_method")
+		return invalid("payment_intent_unexpected_state", "You cannot confirm this PaymentIntent because it's missing a payment method.", "")
 	}
 	if i.PaymentMethod == methodNeedsAction {
 		i.Status = "requires_action"
@@ -254,7 +268,7 @@ func (s *Server) cancelIntent(_ url.Values, id string) (int, any) {
 		return unexpected(i, "cancel")
 	}
 	i.Status = "canceled"
-	s.save("intent", i)
+	s.note("intent", i)
 	s.emit("payment_intent.canceled", i)
 	return http.StatusOK, *i
 }
@@ -266,9 +280,11 @@ func (s *Server) search(form url.Values, _ string) (int, any) {
 	if m == nil {
 		return invalid("parameter_invalid", "Only queries like metadata['key']:'value' are known here.", "query")
 	}
+	lag := time.Duration(s.faults.SearchLagMS) * time.Millisecond
 	found := []Intent{}
-	for _, id := range s.order {
-		if i := s.intents[id]; i.Metadata[m[1]] == m[2] {
+	for _, id := range slices.Backward(s.order) { // newest first
+		i := s.intents[id]
+		if i.Metadata[m[1]] == m[2] && time.Since(time.Unix(i.Created, 0)) >= lag {
 			found = append(found, *i)
 		}
 	}
@@ -298,8 +314,9 @@ func (s *Server) authenticate(w http.ResponseWriter, r *http.Request) {
 		i.LastPaymentError = &cardError{Type: "card_error", Code: "payment_intent_authentication_failure", Message: "The customer did not authenticate the payment."}
 		s.emit("payment_intent.payment_failed", i)
 	}
-	s.save("intent", i)
-	writeJSON(w, http.StatusOK, i)
+	s.note("intent", i)
+	s.commit()
+	responseOf(http.StatusOK, i).write(w)
 }
 
-func token() string { return regexp.MustCompile("-").ReplaceAllString(uuid.NewString(), "")[:24] }
+func token() string { return strings.ReplaceAll(uuid.NewString(), "-", "")[:24] }
