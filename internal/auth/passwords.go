@@ -65,6 +65,9 @@ func (p *Passwords) Verify(ctx context.Context, password, hash string) (bool, er
 }
 
 func (p *Passwords) derive(ctx context.Context, password string, salt []byte) ([]byte, error) {
+	if ctx.Err() != nil { // select would choose by chance
+		return nil, fmt.Errorf("wait to hash a password: %w", ctx.Err())
+	}
 	select {
 	case p.slots <- struct{}{}:
 		defer func() { <-p.slots }()

@@ -28,6 +28,9 @@ const (
 	// tokenType keeps other JWTs that the same key may sign from passing for
 	// access tokens (RFC 9068).
 	tokenType = "at+jwt"
+	// clockSkew is how far the clocks of two API processes may be apart: a token
+	// that one has just issued is good at the other.
+	clockSkew = 5 * time.Second
 )
 
 // Tokens signs and verifies tokens with one Ed25519 key.
@@ -75,7 +78,7 @@ func NewTokens(private ed25519.PrivateKey, now func() time.Time) (*Tokens, error
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
-			jwt.WithTimeFunc(now), jwt.WithStrictDecoding(),
+			jwt.WithTimeFunc(now), jwt.WithLeeway(clockSkew), jwt.WithStrictDecoding(),
 		),
 	}, nil
 }
