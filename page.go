@@ -67,6 +67,9 @@ func ParseCursor(s string) (*Cursor, error) {
 		c.Time = time.UnixMicro(micros).UTC()
 	}
 	copy(c.ID[:], b[17:])
+	if c.String() != s { // base64 overlooks line breaks
+		return nil, Invalid("cursor", "is not one that this API gave")
+	}
 	return c, nil
 }
 
