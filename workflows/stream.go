@@ -58,7 +58,6 @@ type stream struct {
 	StreamState
 	in livestream.NewStream
 
-	decided   bool  // whether the start was
 	startErr  error // why there is no stream
 	encoder   workflow.ReceiveChannel
 	announced workflow.Future // of the last change
@@ -70,7 +69,10 @@ func (s *stream) setup(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryStream, func() (StreamState, error) { return s.StreamState, nil }); err != nil {
 		return err
 	}
-	if err := workflow.SetUpdateHandler(ctx, UpdateStartStream, s.awaitStart); err != nil {
+	err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateStartStream, s.awaitStart, workflow.UpdateHandlerOptions{
+		UnfinishedPolicy: workflow.HandlerUnfinishedPolicyAbandon, // see withdraw
+	})
+	if err != nil {
 		return err
 	}
 	if err := workflow.SetUpdateHandler(ctx, UpdateEndStream, s.end); err != nil {
@@ -107,7 +109,6 @@ func (s *stream) run(ctx workflow.Context) error {
 
 // start writes the row, and says whether there is a stream now.
 func (s *stream) start(ctx workflow.Context) bool {
-	defer func() { s.decided = true }()
 	if late(ctx) {
 		s.startErr = temporal.NewApplicationError("the start came too late", string(livestream.CodeUnavailable))
 		s.describe(ctx, "not started: no worker was there in time")
@@ -132,15 +133,13 @@ func late(ctx workflow.Context) bool {
 }
 
 // withdraw closes the workflow of a start that did not work. A refusal is an
-// answer, the same for each request of that id. After anything else the workflow
-// fails, so that the same request may start it again, and a row whose commit
-// nobody heard of is ended: it would keep its creator from going live.
+// answer, the same for each request of that id. After anything else there is no
+// answer: the workflow fails, so that the same request may start it again, and a
+// row whose commit nobody heard of is ended, because it would keep its creator
+// from going live.
 func (s *stream) withdraw(ctx workflow.Context) error {
-	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
-		return err
-	}
 	if final(s.startErr) {
-		return nil
+		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 	}
 	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), streamSteps.Withdraw, s.in.ID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("take back what was written: %w", err)
@@ -266,9 +265,12 @@ func (s *stream) collectRecording(wait, ctx workflow.Context) error {
 	return nil
 }
 
-// awaitStart answers the one who started the stream, when its row is committed.
+// awaitStart answers the one who started the stream, when its row is committed or
+// was refused. An answer is kept with the workflow and given again; that the
+// database was away must not be.
 func (s *stream) awaitStart(ctx workflow.Context) error {
-	if err := workflow.Await(ctx, func() bool { return s.decided }); err != nil {
+	err := workflow.Await(ctx, func() bool { return s.Status != livestream.StreamStarting || final(s.startErr) })
+	if err != nil {
 		return err
 	}
 	return s.startErr

@@ -70,7 +70,9 @@ func (p *payment) setup(ctx workflow.Context) error {
 	if err := workflow.SetQueryHandler(ctx, QueryPayment, func() (PaymentState, error) { return p.PaymentState, nil }); err != nil {
 		return err
 	}
-	return workflow.SetUpdateHandler(ctx, UpdateSubmitPayment, p.submitted)
+	return workflow.SetUpdateHandlerWithOptions(ctx, UpdateSubmitPayment, p.submitted, workflow.UpdateHandlerOptions{
+		UnfinishedPolicy: workflow.HandlerUnfinishedPolicyAbandon, // see withdraw
+	})
 }
 
 func (p *payment) run(ctx workflow.Context) error {
@@ -103,15 +105,13 @@ func (p *payment) create(ctx workflow.Context) bool {
 }
 
 // withdraw closes the workflow of a payment that could not be written. A refusal
-// is an answer, the same for each request of that key. After anything else the
-// workflow fails, so that the same request may start it again, and a row whose
-// commit nobody heard of is cancelled; nothing has been charged for it.
+// is an answer, the same for each request of that key. After anything else there
+// is no answer: the workflow fails, so that the same request may start it again,
+// and a row whose commit nobody heard of is cancelled; nothing has been charged
+// for it.
 func (p *payment) withdraw(ctx workflow.Context) error {
-	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
-		return err
-	}
 	if final(p.rejected) {
-		return nil
+		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 	}
 	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), paymentSteps.Withdraw, p.in.ID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("take back what was written: %w", err)
@@ -122,7 +122,7 @@ func (p *payment) withdraw(ctx workflow.Context) error {
 // submitted answers the payer: when Stripe has answered, or after a while
 // without, in which case the payment is queued and goes on.
 func (p *payment) submitted(ctx workflow.Context) error {
-	if err := workflow.Await(ctx, func() bool { return p.row != nil || p.rejected != nil }); err != nil {
+	if err := workflow.Await(ctx, func() bool { return p.row != nil || final(p.rejected) }); err != nil {
 		return err
 	}
 	if p.rejected != nil {

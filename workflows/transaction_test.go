@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.uber.org/zap/zaptest"
 
@@ -313,9 +312,7 @@ func TestPaymentThatCannotBeWrittenMayBeSubmittedAgain(t *testing.T) {
 	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
 
 	require.Error(t, env.GetWorkflowError(), "a workflow that failed may be started again under its id")
-	var app *temporal.ApplicationError
-	require.ErrorAs(t, submit.err, &app)
-	require.Equal(t, string(livestream.CodeUnavailable), app.Type())
+	require.False(t, submit.done, "an answer would be given again to the same request")
 	require.Empty(t, s.keys)
 	require.Equal(t, livestream.TransactionCanceled, s.ended, "should its row be there")
 }

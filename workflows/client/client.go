@@ -185,6 +185,10 @@ func isNotFound(err error) bool {
 	return errors.As(err, &notFound)
 }
 
+// unanswered is what Temporal says of an update whose workflow closed without an
+// answer: a start that could not be written.
+const unanswered = "AcceptedUpdateCompletedWorkflow"
+
 // domainError is the one place where an error of Temporal becomes the domain's.
 // Of an activity's errors only a final one has a code; the type of others is what
 // Go calls them, and their text is for the log.
@@ -195,7 +199,7 @@ func domainError(err error) error {
 	var app *temporal.ApplicationError
 	if errors.As(err, &app) {
 		switch code := app.Type(); {
-		case code == string(livestream.CodeUnavailable):
+		case code == string(livestream.CodeUnavailable) || code == unanswered:
 			return livestream.Unavailable("the service", err)
 		case app.NonRetryable() && code == strings.ToLower(code):
 			return &livestream.Error{Code: livestream.Code(code), Message: app.Message(), Err: err}

@@ -1,0 +1,266 @@
+package e2e
+
+import (
+	"net/http"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflow/v1"
+
+	"github.com/livestream-pro/livestream-pro/internal/stripesim"
+)
+
+func TestWorkerKilledWhileAStreamIsLive(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, api|worker)
+	ada := s.register("ada")
+	stream := ada.start(false)
+
+	s.kill(s.worker)
+	began := time.Now()
+	err := ada.Do(s.ctx, http.MethodPost, "/api/streams/"+stream.ID+"/end", nil, nil)
+	s.refused(err, http.StatusServiceUnavailable, "unavailable")
+	require.Less(t, time.Since(began), quickly, "nobody is there, and the caller is told so")
+	require.Equal(t, "live", ada.stream(stream.ID).Status, "reading needs no worker")
+	s.restart(s.worker)
+
+	ada.end(stream)
+	s.completed(stream.WorkflowID)
+	s.completed("notify/" + stream.ID)
+	types := ada.timeline(stream.ID)
+	require.ElementsMatch(t, []string{"created", "live", "notify_started", "notify_finished", "ending", "ended"}, types)
+	require.Equal(t, []string{"created", "live"}, types[:2])
+	require.Less(t, slices.Index(types, "ending"), slices.Index(types, "ended"))
+	again := ada.start(false) // the creator is free for the next one
+	require.NotEqual(t, stream.ID, again.ID)
+}
+
+func TestWorkerKilledInTheMiddleOfAFanOut(t *testing.T) {
+	t.Parallel()
+	const followers = 20_000
+	s := newStack(t, api|worker)
+	ada := s.register("ada")
+	s.followedBy(ada, followers)
+	release := s.hold(ada, followers/2)
+	stream := ada.start(false)
+	told := func() int64 {
+		return s.number("SELECT count(*) FROM notifications WHERE key = $1", "stream_live:"+stream.ID)
+	}
+	s.waiting()
+	s.until("the other ranges of the window have been told", func() bool { return told() >= followers/2-2000 })
+
+	s.kill(s.worker)
+	// The database goes on with the range that it was asked to write, and nobody
+	// is there to hear of it.
+	release()
+	require.Less(t, told(), int64(followers))
+	require.NotEqual(t, "completed", ada.progress(stream.ID).Status)
+	s.restart(s.worker)
+
+	s.until("the fan-out is complete", func() bool { return ada.progress(stream.ID).Status == "completed" })
+	require.Equal(t, progressView{Status: "completed", FollowersTotal: followers, Notified: followers}, ada.progress(stream.ID))
+	require.EqualValues(t, followers, told(), "a follower was told twice, or not at all")
+	require.EqualValues(t, followers, s.number("SELECT count(DISTINCT user_id) FROM notifications WHERE key = $1", "stream_live:"+stream.ID))
+	ada.end(stream)
+}
+
+// followedBy gives a creator followers, straight in the database.
+func (s *stack) followedBy(creator member, followers int) {
+	s.Helper()
+	_, err := s.db.Exec(s.ctx, `
+		INSERT INTO users (id, username, email, display_name, password_hash)
+		SELECT uuid_v7(), 'follower_' || n, 'follower_' || n || '@example.com', 'Follower ' || n, '!' FROM generate_series(1, $1::int) n`, followers)
+	require.NoError(s, err)
+	_, err = s.db.Exec(s.ctx, `
+		INSERT INTO follows (follower_id, following_id) SELECT id, $1 FROM users WHERE password_hash = '!'`, creator.id)
+	require.NoError(s, err)
+	_, err = s.db.Exec(s.ctx, `INSERT INTO follow_counts (user_id, followers) VALUES ($1, $2)`, creator.id, followers)
+	require.NoError(s, err)
+}
+
+// hold makes the nth follower's inbox busy until release: the fan-out gets as far
+// as their range and waits there.
+func (s *stack) hold(creator member, n int) (release func()) {
+	s.Helper()
+	tx := s.begin()
+	var follower uuid.UUID
+	row := tx.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, n)
+	require.NoError(s, row.Scan(&follower))
+	_, err := tx.Exec(s.ctx, "INSERT INTO inboxes (user_id, last_seq) VALUES ($1, 1)", follower)
+	require.NoError(s, err)
+	return func() { require.NoError(s, tx.Rollback(s.ctx)) }
+}
+
+// waiting waits until the fan-out waits.
+func (s *stack) waiting() {
+	s.Helper()
+	s.until("the fan-out has come to the busy inbox", func() bool {
+		return s.number(`
+			SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%notify_range%'`) > 0
+	})
+}
+
+func TestTranscoderKilledInTheMiddleOfARecording(t *testing.T) {
+	t.Parallel()
+	const seconds, chunks = 130, 3
+	s := newStack(t, api|worker|transcode)
+	recording := s.recording(seconds)
+	ada := s.register("ada")
+	stream := ada.start(true)
+	ada.end(stream)
+	archiveID := ada.upload(stream.ID, recording)
+	s.until("one chunk is done, and another one under way", func() bool {
+		return s.notes(archiveID) > 0 && s.beating("archive/"+archiveID, "TranscodeChunk")
+	})
+
+	s.kill(s.transcode)
+	require.Less(t, s.notes(archiveID), chunks, "the kill came too late to show anything")
+	require.Equal(t, "processing", ada.archive(archiveID).Status)
+	s.restart(s.transcode)
+
+	archive := ada.archived(archiveID, "ready")
+	require.InDelta(t, seconds, archive.DurationSeconds, 0.5)
+	s.plays(archive, seconds, "360p")
+	again := 0
+	for _, event := range s.history("archive/" + archiveID) {
+		if started := event.GetActivityTaskStartedEventAttributes(); started != nil && started.Attempt > 1 {
+			again++
+		}
+	}
+	require.Equal(t, 1, again, "a killed worker costs the step that it was working on, and no other")
+	require.Equal(t, []string{"recording_received", "archive_started", "archive_ready"}, slices.DeleteFunc(ada.timeline(stream.ID), func(kind string) bool {
+		return !slices.Contains([]string{"recording_received", "archive_started", "archive_ready", "archive_failed"}, kind)
+	}))
+	s.completed("archive/" + archiveID)
+}
+
+// notes counts the chunks of an archive that are done: where the note is, the
+// files are.
+func (s *stack) notes(archiveID string) int {
+	s.Helper()
+	notes, err := filepath.Glob(filepath.Join(s.env.S3Dir, s.env.S3Bucket, "work", archiveID, "chunk_*.json"))
+	require.NoError(s, err)
+	return len(notes)
+}
+
+// beating says whether a workflow has a step of that type that has told of its
+// progress.
+func (s *stack) beating(workflowID, step string) bool {
+	described, err := s.temporal.DescribeWorkflowExecution(s.ctx, workflowID, "")
+	if err != nil {
+		return false // it may not have begun
+	}
+	return slices.ContainsFunc(described.PendingActivities, func(pending *workflow.PendingActivityInfo) bool {
+		return pending.ActivityType.Name == step && pending.HeartbeatDetails != nil
+	})
+}
+
+func TestAPIKilledInTheMiddleOfAPayment(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, api|worker)
+	ada, bob := s.register("ada"), s.register("bob")
+	s.stripe.SetFaults(stripesim.Faults{LatencyMS: 1500, WebhooksPaused: true})
+	key, answer := uuid.NewString(), make(chan error, 1)
+	tip := map[string]any{"recipient_id": ada.id, "message": "for the coffee"}
+	go func() {
+		_, err := bob.tip(key, tip)
+		answer <- err
+	}()
+	s.until("the charge is under way", func() bool { return s.stripe.Requests() > 0 })
+
+	s.kill(s.api)
+	require.Error(t, <-answer, "the payer does not know what became of it")
+	s.restart(s.api)
+
+	first, err := bob.tip(key, tip)
+	require.NoError(t, err)
+	require.Contains(t, []string{"processing", "queued"}, first.Status, "Stripe has not told the outcome yet")
+	s.stripe.SetFaults(stripesim.Faults{WebhooksTwice: 1})
+	s.paidOnce(ada, bob, first)
+	again, err := bob.tip(key, tip)
+	require.NoError(t, err)
+	require.Equal(t, first.ID, again.ID)
+	require.Len(t, s.stripe.Charges(), 1)
+}
+
+func TestWorkerKilledInTheMiddleOfAPayment(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, api|worker)
+	ada, bob := s.register("ada"), s.register("bob")
+	s.stripe.SetFaults(stripesim.Faults{LatencyMS: 1500})
+	key, tip := uuid.NewString(), map[string]any{"recipient_id": ada.id}
+	answer := make(chan error, 1)
+	go func() {
+		_, err := bob.tip(key, tip)
+		answer <- err
+	}()
+	s.until("the charge is under way", func() bool { return s.stripe.Requests() > 0 })
+
+	s.kill(s.worker)
+	s.stripe.SetFaults(stripesim.Faults{})
+	s.restart(s.worker)
+
+	if err := <-answer; err != nil {
+		require.True(t, unavailable(err), "%v", err)
+	}
+	first, err := bob.tip(key, tip)
+	require.NoError(t, err)
+	s.paidOnce(ada, bob, first)
+}
+
+// paidOnce checks that a tip was taken from the payer once and booked once.
+func (s *stack) paidOnce(creator, payer member, transaction transactionView) {
+	s.Helper()
+	payer.paid(transaction.ID, "succeeded")
+	s.completed(transaction.WorkflowID)
+	charges := s.stripe.Charges()
+	require.Len(s, charges, 1)
+	require.Equal(s, transaction.ID, charges[0].TransactionID)
+	require.EqualValues(s, 1, s.number("SELECT count(*) FROM ledger_transactions WHERE transaction_id = $1", transaction.ID))
+	require.Zero(s, s.number("SELECT sum(amount)::bigint FROM ledger_entries"), "the ledger is balanced")
+	require.EqualValues(s, 450, creator.balance(), "500 less the fee")
+	var tips int
+	for _, n := range creator.notifications() {
+		if n.Type == "tip_received" {
+			tips++
+		}
+	}
+	require.Equal(s, 1, tips)
+}
+
+func TestDatabaseAwayForALongerTimeLosesNoStart(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, api|worker)
+	ada := s.register("ada")
+	key := uuid.NewString()
+	start := func() (stream streamView, err error) {
+		err = ada.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "Live", "record": false}, &stream, "Idempotency-Key", key)
+		return stream, err
+	}
+	// Nobody can write streams for a while, longer than a start may take.
+	lock := s.begin()
+	_, err := lock.Exec(s.ctx, "LOCK TABLE streams IN SHARE MODE")
+	require.NoError(t, err)
+	_, err = start()
+	s.refused(err, http.StatusServiceUnavailable, "unavailable")
+	require.NoError(t, lock.Rollback(s.ctx))
+
+	var stream streamView
+	s.until("the same request starts the stream, or is told to take another key", func() bool {
+		stream, err = start()
+		return err == nil || !unavailable(err)
+	})
+	if err != nil {
+		s.refused(err, http.StatusUnprocessableEntity, "stream_not_live")
+		key = uuid.NewString()
+		stream, err = start()
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, s.number("SELECT count(*) FROM streams WHERE status <> 'ended'"))
+	ada.end(stream)
+}
