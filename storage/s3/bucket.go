@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"time"
 
@@ -29,7 +30,8 @@ type Config struct {
 	Bucket string
 	// AccessKey and SecretKey sign requests.
 	AccessKey, SecretKey string
-	// CallTimeout bounds a call that carries no media; default 10 s.
+	// CallTimeout bounds a call that carries no media, and the wait for the first
+	// byte of one that does; default 10 s.
 	CallTimeout time.Duration
 }
 
@@ -57,7 +59,7 @@ func Open(config Config) (*Bucket, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
-	transport.ResponseHeaderTimeout = 30 * time.Second
+	transport.DialContext = (&net.Dialer{Timeout: 3 * time.Second}).DialContext
 	if config.PublicEndpoint == "" {
 		config.PublicEndpoint = config.Endpoint
 	}
@@ -86,6 +88,8 @@ func at(endpoint string) func(*s3.Options) {
 }
 
 // Ping asks whether the bucket is there.
+//
+// Errors: unavailable.
 func (b *Bucket) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
@@ -116,7 +120,7 @@ func isMissing(err error) bool {
 		return false
 	}
 	switch api.ErrorCode() {
-	case "NoSuchKey", "NotFound", "NoSuchUpload", "NoSuchBucket":
+	case "NoSuchKey", "NotFound", "NoSuchUpload":
 		return true
 	}
 	return false

@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
+	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -18,37 +21,100 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Get reads an object, or the range of it that a Range header names. An ETag
-// that still holds gives 304.
+// byteRange is a Range header that asks for one part of a file. Others, and those
+// that make no sense, are ignored, as RFC 9110 allows.
+var byteRange = regexp.MustCompile(`^bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})$`)
+
+// oneETag is an If-None-Match header that names one ETag.
+var oneETag = regexp.MustCompile(`^"[^"]*"$`)
+
+// Get reads an object, or the range of it that a Range header names: status 200,
+// 206 or 416. An ETag that still holds gives 304.
 //
-// Errors: not_found.
+// Errors: not_found, unavailable.
 func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*livestream.Object, error) {
 	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key}
-	if rangeHeader != "" {
+	if isRange(rangeHeader) {
 		in.Range = &rangeHeader
 	}
 	if ifNoneMatch != "" {
 		in.IfNoneMatch = &ifNoneMatch
 	}
-	out, err := b.client.GetObject(ctx, in)
-	if status := statusOf(err); status == http.StatusNotModified || status == http.StatusRequestedRangeNotSatisfiable {
-		return &livestream.Object{Status: status, Body: http.NoBody, ETag: ifNoneMatch}, nil
-	}
-	if isMissing(err) {
-		return nil, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+	// The answer must begin in time; how long the body takes is up to the reader.
+	answering, cancel := context.WithCancel(ctx)
+	late := time.AfterFunc(b.timeout, cancel)
+	out, err := b.client.GetObject(answering, in)
+	if !late.Stop() && err != nil && ctx.Err() == nil {
+		err = context.DeadlineExceeded
 	}
 	if err != nil {
+		cancel()
+	}
+	switch status := statusOf(err); {
+	case status == http.StatusNotModified:
+		etag := headerOf(err, "ETag")
+		if etag == "" && oneETag.MatchString(ifNoneMatch) {
+			etag = ifNoneMatch // not every store repeats it
+		}
+		return &livestream.Object{Status: status, Body: http.NoBody, ETag: etag, CacheControl: headerOf(err, "Cache-Control")}, nil
+	case status == http.StatusRequestedRangeNotSatisfiable:
+		size, err := b.size(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		return &livestream.Object{Status: status, Body: http.NoBody, ContentRange: fmt.Sprintf("bytes */%d", size)}, nil
+	case isMissing(err):
+		return nil, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+	case err != nil:
 		return nil, edge("get object", err)
 	}
 	status := http.StatusOK
-	if out.ContentRange != nil {
+	if in.Range != nil && out.ContentRange != nil {
 		status = http.StatusPartialContent
 	}
 	return &livestream.Object{
-		Status: status, Body: out.Body, Length: aws.ToInt64(out.ContentLength),
+		Status: status, Body: body{out.Body, cancel}, Length: aws.ToInt64(out.ContentLength),
 		ContentType: aws.ToString(out.ContentType), ContentRange: aws.ToString(out.ContentRange),
 		CacheControl: aws.ToString(out.CacheControl), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
 	}, nil
+}
+
+// isRange says whether a Range header is one that we serve.
+func isRange(header string) bool {
+	m := byteRange.FindStringSubmatch(header)
+	if m == nil || m[1] == "" || m[2] == "" {
+		return m != nil
+	}
+	first, _ := strconv.ParseInt(m[1], 10, 64) // it has 18 digits at most
+	last, _ := strconv.ParseInt(m[2], 10, 64)
+	return first <= last
+}
+
+// body ends its request when it is closed.
+type body struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b body) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
+
+// size is an object's length in bytes.
+//
+// Errors: not_found, unavailable.
+func (b *Bucket) size(ctx context.Context, key string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	head, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &key})
+	if isMissing(err) {
+		return 0, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+	}
+	if err != nil {
+		return 0, edge("head object", err)
+	}
+	return aws.ToInt64(head.ContentLength), nil
 }
 
 // ReadAll reads a small object whole.
@@ -177,4 +243,12 @@ func statusOf(err error) int {
 		return response.HTTPStatusCode()
 	}
 	return 0
+}
+
+func headerOf(err error, name string) string {
+	var response *awshttp.ResponseError
+	if errors.As(err, &response) && response.HTTPResponse() != nil {
+		return response.HTTPResponse().Header.Get(name)
+	}
+	return ""
 }

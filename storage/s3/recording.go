@@ -1,10 +1,9 @@
 package s3
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,7 +27,8 @@ func (b *Bucket) CreateUpload(ctx context.Context, key, contentType string) (str
 	return aws.ToString(out.UploadId), nil
 }
 
-// PresignPart makes the address to which a client puts one part of that size.
+// PresignPart makes the address to which a client puts one part of that size; it
+// is good for nothing else.
 func (b *Bucket) PresignPart(ctx context.Context, key, storageID string, number int32, size int64, expires time.Duration) (string, error) {
 	request, err := b.presign.PresignUploadPart(ctx, &s3.UploadPartInput{
 		Bucket: &b.name, Key: &key, UploadId: &storageID, PartNumber: &number, ContentLength: &size,
@@ -42,78 +42,124 @@ func (b *Bucket) PresignPart(ctx context.Context, key, storageID string, number 
 // CompleteUpload makes the parts one object of the size that was announced. An
 // upload that is complete already is no error.
 //
-// Errors: upload_incomplete when parts are missing, foreign or of another size.
+// Errors: upload_incomplete when parts are missing, foreign or of another size;
+// the upload goes on then. unavailable.
 func (b *Bucket) CompleteUpload(ctx context.Context, upload livestream.Upload, parts []livestream.UploadPart) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*b.timeout) // the store may copy all parts
 	defer cancel()
 	if done, err := b.completed(ctx, upload); done || err != nil {
 		return err
 	}
-	sum, err := b.uploadedBytes(ctx, upload)
+	arrived, size, err := b.arrived(ctx, upload)
 	if err != nil {
+		return b.unlessCompleted(ctx, upload, err)
+	}
+	if size != upload.SizeBytes {
+		return livestream.Errorf(livestream.CodeUploadIncomplete, "%d of %d bytes have arrived", size, upload.SizeBytes)
+	}
+	// The store would make an object of whatever it is told: a part that the client
+	// does not name would be missing for good.
+	if err := match(arrived, parts); err != nil {
 		return err
 	}
-	if sum != upload.SizeBytes {
-		return livestream.Errorf(livestream.CodeUploadIncomplete, "%d of %d bytes have arrived", sum, upload.SizeBytes)
-	}
-	completed := make([]types.CompletedPart, len(parts))
-	for i, part := range parts {
-		completed[i] = types.CompletedPart{PartNumber: aws.Int32(part.Number), ETag: aws.String(part.ETag)}
-	}
-	slices.SortFunc(completed, func(a, b types.CompletedPart) int { return cmp.Compare(*a.PartNumber, *b.PartNumber) })
 	_, err = b.client.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &b.name, Key: &upload.Key, UploadId: &upload.StorageID,
-		MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
+		MultipartUpload: &types.CompletedMultipartUpload{Parts: arrived},
 	})
 	if err == nil {
-		done, err := b.completed(ctx, upload)
-		if err == nil && !done {
-			err = livestream.Errorf(livestream.CodeUploadIncomplete, "the parts do not add up to %d bytes", upload.SizeBytes)
-		}
-		return err
-	}
-	if done, again := b.completed(ctx, upload); again == nil && done {
-		return nil // somebody else completed it meanwhile
+		return nil
 	}
 	var api smithy.APIError
 	if errors.As(err, &api) && api.ErrorFault() != smithy.FaultServer {
-		return livestream.Errorf(livestream.CodeUploadIncomplete, "the parts do not match what was uploaded")
+		return b.unlessCompleted(ctx, upload, livestream.Errorf(livestream.CodeUploadIncomplete, "the parts are not as large as they should be"))
 	}
 	return edge("complete upload", err)
 }
 
-// completed says whether the object is there in the announced size.
-func (b *Bucket) completed(ctx context.Context, upload livestream.Upload) (bool, error) {
-	head, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &upload.Key})
-	if isMissing(err) {
-		return false, nil
+// match says whether the parts that a client names are those that have arrived.
+//
+// Errors: upload_incomplete.
+func match(arrived []types.CompletedPart, named []livestream.UploadPart) error {
+	etags := make(map[int32]string, len(named))
+	for _, part := range named {
+		if _, twice := etags[part.Number]; twice {
+			return livestream.Errorf(livestream.CodeUploadIncomplete, "part %d is named twice", part.Number)
+		}
+		etags[part.Number] = part.ETag
 	}
-	if err != nil {
-		return false, edge("head object", err)
+	for _, part := range arrived {
+		number := aws.ToInt32(part.PartNumber)
+		etag, ok := etags[number]
+		if !ok {
+			return livestream.Errorf(livestream.CodeUploadIncomplete, "part %d is missing", number)
+		}
+		if strings.Trim(etag, `"`) != strings.Trim(aws.ToString(part.ETag), `"`) {
+			return livestream.Errorf(livestream.CodeUploadIncomplete, "part %d is not the one that was uploaded", number)
+		}
+		delete(etags, number)
 	}
-	return aws.ToInt64(head.ContentLength) == upload.SizeBytes, nil
+	for number := range etags {
+		return livestream.Errorf(livestream.CodeUploadIncomplete, "part %d has not arrived", number)
+	}
+	return nil
 }
 
-func (b *Bucket) uploadedBytes(ctx context.Context, upload livestream.Upload) (int64, error) {
-	var sum int64
+// completed says whether the object is there in the announced size.
+func (b *Bucket) completed(ctx context.Context, upload livestream.Upload) (bool, error) {
+	size, err := b.size(ctx, upload.Key)
+	if livestream.CodeOf(err) == livestream.CodeNotFound {
+		return false, nil
+	}
+	return err == nil && size == upload.SizeBytes, err
+}
+
+// completing is how long another request that completes the same upload is waited
+// for: the store takes the parts away before it shows the object.
+const completing = 2 * time.Second
+
+// unlessCompleted is err, or nil when somebody else completes the upload.
+func (b *Bucket) unlessCompleted(ctx context.Context, upload livestream.Upload, err error) error {
+	if livestream.CodeOf(err) != livestream.CodeUploadIncomplete {
+		return err
+	}
+	for deadline := time.Now().Add(completing); ; {
+		if done, again := b.completed(ctx, upload); done || again != nil {
+			return again
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return edge("complete upload", ctx.Err())
+		}
+	}
+}
+
+// arrived lists the parts that the store has, in order, and their size.
+func (b *Bucket) arrived(ctx context.Context, upload livestream.Upload) (parts []types.CompletedPart, size int64, err error) {
 	pages := s3.NewListPartsPaginator(b.client, &s3.ListPartsInput{Bucket: &b.name, Key: &upload.Key, UploadId: &upload.StorageID})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if isMissing(err) {
-			return 0, livestream.Errorf(livestream.CodeUploadIncomplete, "the upload has expired; begin a new one")
+			return nil, 0, livestream.Errorf(livestream.CodeUploadIncomplete, "the upload has expired; begin a new one")
 		}
 		if err != nil {
-			return 0, edge("list parts", err)
+			return nil, 0, edge("list parts", err)
 		}
 		for _, part := range page.Parts {
-			sum += aws.ToInt64(part.Size)
+			parts = append(parts, types.CompletedPart{PartNumber: part.PartNumber, ETag: part.ETag})
+			size += aws.ToInt64(part.Size)
 		}
 	}
-	return sum, nil
+	return parts, size, nil
 }
 
 // AbortUpload forgets an upload with all its parts, or the object when its parts
-// were made one already.
+// were made one already. One that is not there is no error.
+//
+// Errors: unavailable.
 func (b *Bucket) AbortUpload(ctx context.Context, upload livestream.Upload) error {
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()

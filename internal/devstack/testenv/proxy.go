@@ -40,8 +40,8 @@ func (p *Proxy) Restore() {
 	require.NoError(p.tb, p.proxy.Start())
 }
 
-// Freeze lets nothing through in either direction, and keeps connections open: a
-// server that hangs, or a network that swallows.
+// Freeze lets nothing through, and keeps connections open: a server that hangs, or
+// a network that swallows.
 func (p *Proxy) Freeze() {
 	p.tb.Helper()
 	for _, toxic := range []string{
@@ -53,8 +53,9 @@ func (p *Proxy) Freeze() {
 	}
 }
 
-// Thaw ends Freeze. Connections that were frozen are closed.
+// Thaw ends Freeze, and the connections that were frozen.
 func (p *Proxy) Thaw() {
-	p.tb.Helper()
+	p.Cut()
 	p.proxy.Toxics.ResetToxics(context.Background())
+	p.Restore()
 }

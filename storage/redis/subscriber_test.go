@@ -1,0 +1,135 @@
+package redis_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+	"github.com/livestream-pro/livestream-pro/storage/redis"
+)
+
+func TestAChannelIsHeardFromAddToRemove(t *testing.T) {
+	t.Parallel()
+	url, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
+	client := open(t, url)
+	chat, node, channel := redis.NewChat(client), listen(t, client), redis.ChatChannel(stream)
+	say(t, chat, stream, "", "before")
+	want := 0
+	// Leaving and coming back at once is what a viewer does who reloads the page.
+	for range 50 {
+		require.NoError(t, node.Add(ctx, channel))
+		say(t, chat, stream, "", "while it listens")
+		want++
+		require.Eventually(t, func() bool { return len(node.on(channel)) == want }, 10*time.Second, time.Millisecond)
+		require.NoError(t, node.Remove(ctx, channel))
+	}
+	require.Eventually(t, func() bool {
+		return raw(t, url).PubSubShardNumSub(ctx, channel).Val()[channel] == 0
+	}, 10*time.Second, 10*time.Millisecond)
+	say(t, chat, stream, "", "after")
+	require.Len(t, node.on(channel), want)
+	require.Zero(t, node.wasReset())
+}
+
+func TestManyChannelsAreAddedAtOnce(t *testing.T) {
+	t.Parallel()
+	client, ctx := open(t, testenv.Redis(t)), testenv.Context(t)
+	chat, node := redis.NewChat(client), listen(t, client)
+	var running sync.WaitGroup
+	streams := make([]uuid.UUID, 200)
+	for i := range streams {
+		streams[i] = uuid.New()
+		running.Go(func() {
+			if err := node.Add(ctx, redis.ChatChannel(streams[i])); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	running.Wait()
+	for _, stream := range streams {
+		say(t, chat, stream, "", "text")
+	}
+	for _, stream := range streams {
+		require.Eventually(t, func() bool { return len(node.on(redis.ChatChannel(stream))) == 1 }, 10*time.Second, 5*time.Millisecond)
+	}
+}
+
+// After a cut, the channels are heard again and the node is told that it may have
+// missed something; what is published from then on arrives.
+func TestASubscriberSurvivesACut(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(*testenv.Proxy) (restore func()){
+		"cut":    func(p *testenv.Proxy) func() { p.Cut(); return p.Restore },
+		"frozen": func(p *testenv.Proxy) func() { p.Freeze(); return p.Thaw },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			direct, ctx := testenv.Redis(t), testenv.Context(t)
+			proxy, url := testenv.NewProxy(t, direct)
+			chat, node := redis.NewChat(open(t, direct)), listen(t, open(t, url))
+			streams := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
+			for _, stream := range streams {
+				require.NoError(t, node.Add(ctx, redis.ChatChannel(stream)))
+			}
+			restore := fail(proxy)
+			for _, stream := range streams {
+				say(t, chat, stream, "", "nobody hears it")
+			}
+			short, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			requireCode(t, livestream.CodeUnavailable, node.Add(short, redis.ChatChannel(uuid.New())))
+			restore()
+			require.Eventually(t, func() bool { return node.wasReset() > 0 }, 30*time.Second, 20*time.Millisecond)
+			for i, stream := range streams {
+				say(t, chat, stream, fmt.Sprint(i), "heard")
+				channel := redis.ChatChannel(stream)
+				require.Eventually(t, func() bool { return len(node.on(channel)) > 0 }, 10*time.Second, 10*time.Millisecond)
+			}
+		})
+	}
+}
+
+func TestWhatConcernsEveryNode(t *testing.T) {
+	t.Parallel()
+	url, ctx := testenv.Redis(t), testenv.Context(t)
+	client := open(t, url)
+	tell := redis.NewNotifications(client)
+	nodes := []*listener{listen(t, client), listen(t, open(t, url))}
+	user, family := uuid.New(), uuid.New()
+	push := livestream.NotificationPush{Key: "new_follower:" + uuid.NewString(), User: &user}
+	heard := func(l *listener) (pushed, loggedOut bool) {
+		for _, channel := range []string{"notifications", "logouts"} {
+			for _, payload := range l.on(channel) {
+				h := redis.ReadNotification(channel, payload)
+				if h != nil && h.Push != nil && h.Push.Key == push.Key {
+					pushed = *h.Push.User == user
+				}
+				loggedOut = loggedOut || (h != nil && h.Logout != nil && *h.Logout == family)
+			}
+		}
+		return pushed, loggedOut
+	}
+	for _, node := range nodes {
+		// Subscribing takes a moment; a push before it is not heard, but is in the inbox.
+		require.Eventually(t, func() bool {
+			require.NoError(t, tell.Publish(ctx, push))
+			require.NoError(t, tell.PublishLogout(ctx, family))
+			pushed, loggedOut := heard(node)
+			return pushed && loggedOut
+		}, 10*time.Second, 20*time.Millisecond)
+	}
+}
+
+func TestWhatCannotBeReadIsIgnored(t *testing.T) {
+	t.Parallel()
+	require.Nil(t, redis.ReadNotification("notifications", "{"))
+	require.Nil(t, redis.ReadNotification("logouts", "not an id"))
+	require.Nil(t, redis.ReadNotification("chat:{x}", "{}"))
+}
