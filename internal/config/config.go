@@ -20,7 +20,7 @@ type Listen struct {
 type Postgres struct {
 	URL         string        `name:"database-url" env:"DATABASE_URL" required:"" help:"Postgres primary, as a URL."`
 	ReplicaURLs []string      `name:"database-replica-urls" env:"DATABASE_REPLICA_URLS" sep:" " help:"Postgres replicas, URLs separated by blanks."`
-	MaxConns    int32         `name:"database-max-conns" env:"DATABASE_MAX_CONNS" default:"10" help:"Connections that this process opens at most."`
+	MaxConns    int32         `name:"database-max-conns" env:"DATABASE_MAX_CONNS" default:"10" help:"Connections that this process opens at most, to the primary and to each replica."`
 	Connect     time.Duration `name:"database-connect-timeout" env:"DATABASE_CONNECT_TIMEOUT" default:"30s" help:"How long a connection may take."`
 	Idle        time.Duration `name:"database-idle-timeout" env:"DATABASE_IDLE_TIMEOUT" default:"10m" help:"When an unused connection is closed."`
 }
