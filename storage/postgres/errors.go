@@ -82,11 +82,8 @@ func fail(ctx context.Context, what string, err error) error {
 	if e := (*livestream.Error)(nil); errors.As(err, &e) {
 		return e
 	}
-	// The caller gave up: that is no fault of the database.
-	if cause := ctx.Err(); cause != nil {
-		if errors.Is(err, cause) {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+	// The caller went away: that is no fault of the database.
+	if cause := ctx.Err(); errors.Is(cause, context.Canceled) {
 		return fmt.Errorf("%s: %w: %w", what, cause, err)
 	}
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
@@ -98,7 +95,8 @@ func fail(ctx context.Context, what string, err error) error {
 			return &livestream.Error{Code: livestream.CodeInvalidRequest, Message: "the text has characters that cannot be stored", Err: fmt.Errorf("%s: %w", what, err)}
 		}
 	}
-	if disconnected(err) {
+	// A database that does not answer while the caller has time is not there.
+	if disconnected(err) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return livestream.Unavailable("the database", fmt.Errorf("%s: %w", what, err))
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -1,0 +1,169 @@
+package postgres_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+)
+
+// requireCounts says what a member's profile shows, and that it is true.
+func requireCounts(tb testing.TB, s *store, user uuid.UUID, followers, following int64) {
+	tb.Helper()
+	read, err := s.Users.ByID(testenv.Context(tb), user)
+	require.NoError(tb, err)
+	require.Equal(tb, followers, read.FollowerCount, "followers")
+	require.Equal(tb, following, read.FollowingCount, "following")
+	require.Equal(tb, followers, s.Number(tb, "SELECT count(*) FROM follows WHERE following_id = $1", user))
+	require.Equal(tb, following, s.Number(tb, "SELECT count(*) FROM follows WHERE follower_id = $1", user))
+}
+
+func TestFollowAndUnfollow(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	fan, creator := s.MustCreateUser(t), s.MustCreateUser(t)
+
+	for _, isNew := range []bool{true, false} {
+		created, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+		require.NoError(t, err)
+		require.Equal(t, isNew, created)
+		requireCounts(t, s, creator.ID, 1, 0)
+		requireCounts(t, s, fan.ID, 0, 1)
+	}
+	for range 2 {
+		require.NoError(t, s.Follows.Unfollow(ctx, fan.ID, creator.ID))
+		requireCounts(t, s, creator.ID, 0, 0)
+		requireCounts(t, s, fan.ID, 0, 0)
+	}
+}
+
+// Who is followed is told, once a follower, however often these change their mind.
+func TestFollowTellsTheFollowed(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	fan, creator := s.MustCreateUser(t), s.MustCreateUser(t)
+	for range 2 {
+		_, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+		require.NoError(t, err)
+		require.NoError(t, s.Follows.Unfollow(ctx, fan.ID, creator.ID))
+	}
+	told := inbox(t, s, creator.ID)
+	require.Len(t, told, 1)
+	require.Equal(t, livestream.NotifyNewFollower, told[0].Type)
+	require.JSONEq(t, fmt.Sprintf(`{"user_id": %q, "username": %q, "count": 1}`, fan.ID, fan.Username), string(told[0].Data))
+	require.Empty(t, inbox(t, s, fan.ID))
+}
+
+func TestFollowErrors(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	user := s.MustCreateUser(t)
+	_, err := s.Follows.Follow(ctx, user.ID, user.ID)
+	requireCode(t, livestream.CodeCannotFollowSelf, err)
+	_, err = s.Follows.Follow(ctx, user.ID, newID(t))
+	requireCode(t, livestream.CodeUserNotFound, err)
+	_, err = s.Follows.Follow(ctx, newID(t), user.ID)
+	requireCode(t, livestream.CodeUserNotFound, err)
+	require.NoError(t, s.Follows.Unfollow(ctx, user.ID, newID(t)))
+	requireCounts(t, s, user.ID, 0, 0)
+}
+
+func TestConcurrentFollowersAreCounted(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := make([]livestream.User, 50)
+	for i := range fans {
+		fans[i] = s.MustCreateUser(t)
+	}
+	for _, err := range race(len(fans), func(i int) error { _, err := s.Follows.Follow(ctx, fans[i].ID, creator.ID); return err }) {
+		require.NoError(t, err)
+	}
+	requireCounts(t, s, creator.ID, 50, 0)
+}
+
+// Whatever the order in which they come, counts and follows agree; members who
+// follow one another at once do not block each other.
+func TestFollowAndUnfollowAtOnce(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	a, b := s.MustCreateUser(t), s.MustCreateUser(t)
+	for _, err := range race(80, func(i int) error {
+		from, to := a.ID, b.ID
+		if i%2 == 0 {
+			from, to = to, from
+		}
+		if i%4 < 2 {
+			_, err := s.Follows.Follow(ctx, from, to)
+			return err
+		}
+		return s.Follows.Unfollow(ctx, from, to)
+	}) {
+		require.NoError(t, err)
+	}
+	for _, user := range []livestream.User{a, b} {
+		requireCounts(t, s, user.ID, s.Number(t, "SELECT count(*) FROM follows WHERE following_id = $1", user.ID),
+			s.Number(t, "SELECT count(*) FROM follows WHERE follower_id = $1", user.ID))
+	}
+}
+
+// A hundred follows at the same microsecond are listed once each, newest first.
+func TestListFollows(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := s.MustCreateFollowers(t, creator.ID, 103)
+	s.MustExec(t, "UPDATE follows SET followed_at = '2026-01-01' WHERE follower_id = ANY ($1)", fans[:100])
+	s.MustExec(t, "INSERT INTO follows (follower_id, following_id, followed_at) SELECT $1, id, '2026-01-01' FROM unnest($2::uuid[]) id", creator.ID, fans)
+
+	id := func(f livestream.Follow) uuid.UUID { return f.User.ID }
+	followers := readAll(t, 10, func(page livestream.Page) (livestream.List[livestream.Follow], error) {
+		return s.Follows.Followers(ctx, creator.ID, page)
+	})
+	require.ElementsMatch(t, fans, collect(followers, id))
+	require.ElementsMatch(t, fans[100:], collect(followers[:3], id), "the newest come first")
+	for i := 1; i < len(followers); i++ {
+		require.False(t, followers[i].FollowedAt.After(followers[i-1].FollowedAt))
+	}
+	following := readAll(t, 10, func(page livestream.Page) (livestream.List[livestream.Follow], error) {
+		return s.Follows.Following(ctx, creator.ID, page)
+	})
+	require.ElementsMatch(t, fans, collect(following, id))
+}
+
+func TestListFollowsShowsProfilesWithoutAddress(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	fan, creator := s.MustCreateUser(t), s.MustCreateUser(t)
+	_, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+	require.NoError(t, err)
+	stream := s.MustCreateStream(t, fan.ID)
+
+	list, err := s.Follows.Followers(ctx, creator.ID, livestream.Page{})
+	require.NoError(t, err)
+	require.Nil(t, list.Next)
+	fan.Email, fan.FollowingCount, fan.LiveStreamID = "", 1, &stream.ID
+	require.Equal(t, []livestream.User{fan}, collect(list.Data, func(f livestream.Follow) livestream.User { return f.User }))
+
+	list, err = s.Follows.Followers(ctx, newID(t), livestream.Page{})
+	require.NoError(t, err)
+	require.Empty(t, list.Data)
+	require.NotNil(t, list.Data)
+}
+
+func TestPageLimits(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	s.MustCreateFollowers(t, creator.ID, 101)
+	for limit, want := range map[int]int{0: livestream.DefaultPageLimit, -1: livestream.DefaultPageLimit, 1: 1, 100: 100, 1000: livestream.MaxPageLimit} {
+		list, err := s.Follows.Followers(ctx, creator.ID, livestream.Page{Limit: limit})
+		require.NoError(t, err)
+		require.Len(t, list.Data, want)
+		require.NotNil(t, list.Next)
+	}
+}

@@ -1,0 +1,42 @@
+package postgres_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+)
+
+func TestStripeEvent(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	event := livestream.StripeEvent{
+		ID: "evt_1", Type: "payment_intent.succeeded", CreatedAt: now(), PaymentIntentID: "pi_1", WorkflowID: "payment/1",
+		Payload: []byte("{\"odd\":  \"bytes\", \"nul\": \"\\u0000\"}\n"),
+	}
+	for range 2 {
+		delivered, err := s.StripeEvents.Save(ctx, event)
+		require.NoError(t, err)
+		require.False(t, delivered, "who saved it may have died before they delivered it")
+	}
+	for range 2 {
+		require.NoError(t, s.StripeEvents.MarkDelivered(ctx, event.ID))
+		delivered, err := s.StripeEvents.Save(ctx, event)
+		require.NoError(t, err)
+		require.True(t, delivered)
+	}
+	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM stripe_events WHERE payload = $1", event.Payload), "byte for byte, once")
+	require.NoError(t, s.StripeEvents.MarkDelivered(ctx, "evt_unknown"))
+}
+
+func TestStripeEventAtOnceIsSavedOnce(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	event := livestream.StripeEvent{ID: "evt_1", Type: "payment_intent.succeeded", CreatedAt: now(), Payload: []byte("{}")}
+	for _, err := range race(20, func(int) error { _, err := s.StripeEvents.Save(ctx, event); return err }) {
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM stripe_events"))
+}
