@@ -85,7 +85,10 @@ type Deps struct {
 	Channel func(streamID uuid.UUID) string
 	// Shared reads a message of a channel that every node hears: a push or the
 	// login that ended.
-	Shared  func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID)
+	Shared func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID)
+	// Checks are what /ready asks, by name. Without "redis" a node is down; without
+	// another it goes on for those who are connected.
+	Checks  map[string]func(context.Context) error
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
 }
@@ -163,7 +166,7 @@ type metrics struct {
 // New makes a node. Run must run for it to hear others.
 func New(config Config, deps Deps) (*Server, error) {
 	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Inboxes == nil || deps.Logins == nil ||
-		deps.Streams == nil || deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Log == nil || deps.Metrics == nil {
+		deps.Streams == nil || deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Checks == nil || deps.Log == nil || deps.Metrics == nil {
 		return nil, errors.New("chat: something that a node works with is missing")
 	}
 	s := &Server{
@@ -199,11 +202,8 @@ func New(config Config, deps Deps) (*Server, error) {
 	s.melody.HandleError(func(m *melody.Session, err error) { of(m).failed(m, err) })
 	s.mux.HandleFunc("GET /ws/streams/{id}/chat", s.serve(s.openChat))
 	s.mux.HandleFunc("GET /ws/notifications", s.serve(s.openInbox))
-	s.mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		if s.draining.Load() {
-			refuse(w, r, http.StatusServiceUnavailable, livestream.CodeUnavailable, "this node is draining")
-		}
-	})
+	s.mux.HandleFunc("GET /health", s.health)
+	s.mux.HandleFunc("GET /ready", s.ready)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, r, http.StatusNotFound, livestream.CodeNotFound, "there is nothing here")
 	})

@@ -60,7 +60,8 @@ func (c *chatCmd) Run(ctx context.Context) error {
 			}
 			return heard.Push, heard.Logout
 		},
-		Log: log, Metrics: registry,
+		Checks: map[string]func(context.Context) error{"postgres": db.Ping, "redis": cache.Ping},
+		Log:    log, Metrics: registry,
 	})
 	if err != nil {
 		return err
