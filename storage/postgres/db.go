@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // Config says where the database is and how many connections to hold.
@@ -133,6 +135,18 @@ func (db *DB) PingReplicas(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+const positionSQL = `-- name: db.position
+SELECT pg_current_wal_insert_lsn()::text`
+
+// Position is how far the primary's log is: behind all that has been committed.
+func (db *DB) Position(ctx context.Context) (livestream.Position, error) {
+	text, err := scalar[string](ctx, db.primary, positionSQL)
+	if err != nil {
+		return 0, fail(ctx, "position", err)
+	}
+	return livestream.ParsePosition(text)
 }
 
 // Stat is the state of the pool of the primary, for metrics.
