@@ -32,9 +32,12 @@ func damaged(err error) error {
 		return err
 	}
 	switch {
+	case strings.Contains(failed.stderr, "Format not on whitelist"):
+		return refuse(livestream.FailureNotVideo, sayNotVideo, err)
 	case strings.Contains(failed.stderr, "Decoder (codec"):
 		return refuse(livestream.FailureUnsupported, sayCodec, err)
 	case strings.Contains(failed.stderr, "Invalid data found when processing input"),
+		strings.Contains(failed.stderr, "could not find codec parameters"),
 		strings.Contains(failed.stderr, "matches no streams"),
 		strings.Contains(failed.stderr, "Cannot determine format of input stream"):
 		return refuse(livestream.FailureCorrupt, sayDamaged, err)

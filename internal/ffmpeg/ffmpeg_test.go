@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -188,17 +189,26 @@ func TestNewSaysHowToInstall(t *testing.T) {
 	require.Error(t, err)
 }
 
-// requireGone waits for all processes that have text in their command line.
-func requireGone(tb testing.TB, text string) {
+// running lists the processes that have text in their command line.
+func running(tb testing.TB, text string) []string {
 	tb.Helper()
 	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	require.NoError(tb, err)
+	var found []string
 	for _, line := range lines {
 		content, err := os.ReadFile(line)
 		if err == nil && bytes.Contains(content, []byte(text)) {
-			tb.Fatalf("still there: %s: %q", line, content)
+			found = append(found, fmt.Sprintf("%s: %q", line, content))
 		}
 	}
+	return found
+}
+
+// requireGone waits for the end of all processes that have text in their command
+// line.
+func requireGone(tb testing.TB, text string) {
+	tb.Helper()
+	require.Eventually(tb, func() bool { return len(running(tb, text)) == 0 }, 10*time.Second, 10*time.Millisecond)
 }
 
 func TestCancelKills(t *testing.T) {

@@ -24,12 +24,17 @@ const (
 	maxSeconds = 12 * 60 * 60
 )
 
+// entries are what is asked of ffprobe. Its maker's tags are not among them: one
+// can be as long as the file.
+const entries = "format=format_name,start_time,duration:" +
+	"stream=codec_type,codec_name,width,height,sample_aspect_ratio,avg_frame_rate,r_frame_rate,duration:" +
+	"stream_disposition=attached_pic:stream_side_data=rotation"
+
 type probed struct {
 	Format struct {
 		Name     string `json:"format_name"`
 		Start    string `json:"start_time"`
 		Duration string `json:"duration"`
-		Size     string `json:"size"`
 	} `json:"format"`
 	Streams []probedStream `json:"streams"`
 }
@@ -64,7 +69,7 @@ func (t *Tool) Probe(ctx context.Context, file string) (livestream.MediaInfo, er
 		return livestream.MediaInfo{}, refuse(livestream.FailureNotVideo, sayEmpty, nil)
 	}
 	var out bytes.Buffer
-	args := append([]string{"-hide_banner", "-loglevel", "error", "-show_format", "-show_streams", "-of", "json"}, input(file)...)
+	args := append([]string{"-hide_banner", "-loglevel", "error", "-show_entries", entries, "-of", "json"}, input(file)...)
 	err = t.run(ctx, t.ffprobe, "", args, func(line string) bool { out.WriteString(line); return true })
 	if err != nil {
 		return livestream.MediaInfo{}, unreadable(err, looks)

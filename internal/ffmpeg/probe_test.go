@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -127,6 +128,20 @@ func TestProbeCountsWithoutDuration(t *testing.T) {
 	info, err := ffmpegtest.Tool(t).Probe(t.Context(), live)
 	require.NoError(t, err)
 	require.InDelta(t, 3, info.DurationSeconds, 0.1)
+}
+
+// A title of megabytes is no reason to refuse a recording, nor one to choke on.
+func TestProbeOfAFileWithLongTags(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	src := ffmpegtest.Recording(t, dir, "a.mkv", ffmpeg.GenerateOptions{Seconds: 1, Width: 320, Height: 180})
+	tags, tagged := filepath.Join(dir, "tags"), filepath.Join(dir, "tagged.mkv")
+	require.NoError(t, os.WriteFile(tags, []byte(";FFMETADATA1\ntitle="+strings.Repeat("a", 3<<20)+"\n"), 0o600))
+	ffmpegRun(t, "-i", src, "-f", "ffmetadata", "-i", tags, "-map_metadata", "1", "-c", "copy", tagged)
+	info, err := ffmpegtest.Tool(t).Probe(t.Context(), tagged)
+	require.NoError(t, err)
+	require.InDelta(t, 1, info.DurationSeconds, 0.1)
+	require.Greater(t, info.SizeBytes, int64(3<<20), "the title is in it")
 }
 
 // rotate turns an MP4's picture by 90° in its headers, as phones do.

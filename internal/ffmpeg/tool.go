@@ -99,7 +99,8 @@ func find(program string) (string, error) {
 
 // input is how a recording is opened. Its maker is not to be trusted: only the
 // allowed containers are read, so that a playlist cannot name other files, and
-// nothing but files, so that none can reach the network.
+// nothing but files, so that none can reach the network. Tracks of a MOV that lie
+// in other files are off in ffmpeg by default (enable_drefs).
 func input(src string, options ...string) []string {
 	args := append([]string{"-protocol_whitelist", "file", "-format_whitelist", demuxers}, options...)
 	return append(args, "-i", "file:"+src)
