@@ -38,6 +38,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
+// silent drops the driver's own lines, which are not JSON: what goes wrong is an
+// error that somebody gets.
+type silent struct{}
+
+func (silent) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(silent{}) }
+
 // Client is the connections to Redis. Subscriptions have connections of their
 // own, so that a busy one does not hold up commands.
 type Client struct {

@@ -1,0 +1,506 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/singleflight"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// CacheConfig says how much a process may ask of the database and how long it
+// waits for Redis.
+type CacheConfig struct {
+	// MaxLoads is how many loads run at once; the others wait for their turn.
+	// Default 32. It is what protects the database while Redis is away.
+	MaxLoads int
+	// Timeout bounds one call to Redis. Default 100 ms. A longer one makes reads
+	// slower when Redis hangs, a shorter one takes a pause for a failure.
+	Timeout time.Duration
+}
+
+func (c CacheConfig) withDefaults() CacheConfig {
+	if c.MaxLoads == 0 {
+		c.MaxLoads = 32
+	}
+	if c.Timeout == 0 {
+		c.Timeout = quickTimeout
+	}
+	return c
+}
+
+const (
+	// notFoundTTL is how long it is remembered that there is no such thing.
+	notFoundTTL = 5 * time.Second
+	// loaderLifetime is how long the others wait for a loader that may have died.
+	loaderLifetime = time.Second
+	// pollEvery is how often they look for what it loaded.
+	pollEvery = 10 * time.Millisecond
+	// loadTimeout bounds a load, which goes on when the one who began it has gone.
+	loadTimeout = 10 * time.Second
+	// invalidationLifetime is how long an invalidation is remembered: longer than
+	// any load takes, and than any replica that is read from is behind.
+	invalidationLifetime = time.Minute
+	// trustPause is how long the copies are not read after Redis was away. The
+	// other processes say meanwhile what they wrote while it was.
+	trustPause = time.Second
+)
+
+// PositionUnknown is the position of a write about which the database could not be
+// asked: for a while, what it touched is loaded from the primary.
+const PositionUnknown = livestream.Position(math.MaxUint64)
+
+// CacheEntry is one copy: where it is and for how long.
+type CacheEntry struct {
+	// Key has a hash tag, so that the keys that belong to it share its slot.
+	Key string
+	// Kind tells entries apart in metrics: "user", not which one.
+	Kind string
+	// TTL is shortened or lengthened by up to a tenth, so that entries that were
+	// loaded together do not expire together.
+	TTL time.Duration
+}
+
+// after holds the last invalidation: the position of the write and a token of its
+// own, as "%016x:token".
+func (e CacheEntry) after() string { return e.Key + ":after" }
+
+// loader is the lock of the process that loads.
+func (e CacheEntry) loader() string { return e.Key + ":loader" }
+
+// Cache keeps copies of what is read often from the database, for all processes.
+// Without Redis it loads, a bounded number at a time.
+//
+// Only reads whose policy allows a replica are answered from it: what must be true
+// now (permissions, money, what a write is based on) is read under the zero policy
+// and passes it by. See docs/decisions/0010-cache.md.
+type Cache struct {
+	client    *Client
+	breaker   breaker
+	flights   singleflight.Group
+	loads     chan struct{} // one for each load under way
+	debts     debts
+	trustFrom atomic.Int64 // in Unix nanoseconds
+	metrics   cacheMetrics
+}
+
+// NewCache keeps copies in a Redis. It is a prometheus.Collector.
+func NewCache(client *Client, config CacheConfig) *Cache {
+	config = config.withDefaults()
+	c := &Cache{client: client, loads: make(chan struct{}, config.MaxLoads)}
+	c.breaker = newBreaker("cache", config.Timeout, func() { c.trustFrom.Store(time.Now().Add(trustPause).UnixNano()) })
+	c.debts.owed = map[string]debt{}
+	c.metrics = newCacheMetrics(&c.debts)
+	return c
+}
+
+// Get gives an entry: the copy, or else what load reads from the database, of
+// which it keeps a copy. A load runs once for all who wait for it, in whichever
+// process; its context carries the policy by which it must read. That there is no
+// such thing (an error with a code that ends in _not_found) is remembered too.
+func Get[T any](ctx context.Context, c *Cache, entry CacheEntry, load func(ctx context.Context) (T, error)) (T, error) {
+	var value T
+	if c.passedBy(ctx, entry) {
+		return load(ctx)
+	}
+	copies, err := c.read(ctx, []CacheEntry{entry}, func(ctx context.Context) ([]any, error) {
+		value, err := load(ctx)
+		return []any{value}, err
+	})
+	if err == nil {
+		err = decode(copies[0], &value)
+	}
+	return value, err
+}
+
+// GetPair is Get for two entries that one load fills and that are invalidated
+// apart. Their keys share a slot. An unknown thing is remembered under the first.
+func GetPair[A, B any](ctx context.Context, c *Cache, first, second CacheEntry, load func(ctx context.Context) (A, B, error)) (A, B, error) {
+	var (
+		a A
+		b B
+	)
+	if c.passedBy(ctx, first, second) {
+		return load(ctx)
+	}
+	copies, err := c.read(ctx, []CacheEntry{first, second}, func(ctx context.Context) ([]any, error) {
+		a, b, err := load(ctx)
+		return []any{a, b}, err
+	})
+	if err == nil {
+		err = errors.Join(decode(copies[0], &a), decode(copies[1], &b))
+	}
+	return a, b, err
+}
+
+// passedBy says whether a read wants the primary's word.
+func (c *Cache) passedBy(ctx context.Context, entries ...CacheEntry) bool {
+	if livestream.ReadPolicyOf(ctx).Replica {
+		return false
+	}
+	c.metrics.count(entries, "primary")
+	return true
+}
+
+type loadFunc func(ctx context.Context) ([]any, error)
+
+// read gives the entries' copies, or what a load gave in their form: what comes
+// from the cache and what does not look the same.
+func (c *Cache) read(ctx context.Context, entries []CacheEntry, load loadFunc) ([]string, error) {
+	after, owed := c.debts.of(entries)
+	if owed {
+		return c.loadAlone(ctx, entries, after, load)
+	}
+	found, err := c.look(ctx, entries)
+	if err != nil || time.Now().UnixNano() < c.trustFrom.Load() {
+		return c.loadAlone(ctx, entries, 0, load)
+	}
+	c.metrics.countFound(entries, found)
+	if found.complete() {
+		return found.copies, notFound(found.copies[0])
+	}
+	// Who looked after an invalidation does not wait for a load from before it.
+	flight := entries[0].Key + " " + strings.Join(found.afters, " ")
+	return c.share(ctx, flight, func(ctx context.Context) ([]string, error) { return c.fill(ctx, entries, load) })
+}
+
+// loadAlone is a read without Redis. Those who ask for the same share a load, if
+// they have seen as much.
+func (c *Cache) loadAlone(ctx context.Context, entries []CacheEntry, after livestream.Position, load loadFunc) ([]string, error) {
+	c.metrics.count(entries, "away")
+	flight := fmt.Sprintf("%s alone after %d, %d", entries[0].Key, livestream.ReadPolicyOf(ctx).After, after)
+	return c.share(ctx, flight, func(ctx context.Context) ([]string, error) { return c.load(ctx, entries, after, load) })
+}
+
+// share runs fn once for all who wait for it in this process. It goes on when the
+// first of them has gone.
+func (c *Cache) share(ctx context.Context, flight string, fn func(ctx context.Context) ([]string, error)) ([]string, error) {
+	done := c.flights.DoChan(flight, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+		defer cancel()
+		return fn(ctx)
+	})
+	select {
+	case result := <-done:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		copies, _ := result.Val.([]string)
+		return copies, notFound(copies[0])
+	case <-ctx.Done():
+		return nil, gaveUp(ctx)
+	}
+}
+
+// fill loads what is missing, unless another process does: then it waits for what
+// that one loads, and for no longer than it may take when it is alive.
+func (c *Cache) fill(ctx context.Context, entries []CacheEntry, load loadFunc) ([]string, error) {
+	token, patience := uuid.NewString(), time.Now().Add(2*loaderLifetime)
+	for {
+		found, mine, err := c.claim(ctx, entries, token)
+		switch {
+		case err != nil:
+			return c.load(ctx, entries, 0, load)
+		case found.complete():
+			return found.copies, nil
+		case mine || time.Now().After(patience):
+			copies, err := c.load(ctx, entries, found.position(), load)
+			c.store(ctx, entries, found, token, copies)
+			return copies, err
+		}
+		select {
+		case <-time.After(pollEvery):
+		case <-ctx.Done():
+			return nil, gaveUp(ctx)
+		}
+	}
+}
+
+// load reads from the database what has at least the given position, when it is
+// its turn.
+func (c *Cache) load(ctx context.Context, entries []CacheEntry, after livestream.Position, load loadFunc) ([]string, error) {
+	select {
+	case c.loads <- struct{}{}:
+		defer func() { <-c.loads }()
+	case <-ctx.Done():
+		return nil, gaveUp(ctx)
+	}
+	policy := livestream.ReadPolicyOf(ctx)
+	policy.After = max(policy.After, after)
+	if policy.After == PositionUnknown {
+		policy = livestream.ReadPolicy{}
+	}
+	c.metrics.loads.WithLabelValues(entries[0].Kind).Inc()
+	values, err := load(livestream.WithReadPolicy(ctx, policy))
+	if err != nil {
+		if e := (*livestream.Error)(nil); errors.As(err, &e) && strings.HasSuffix(string(e.Code), "_not_found") {
+			return encodeNotFound(entries, e)
+		}
+		return nil, err
+	}
+	copies := make([]string, len(values))
+	for i, value := range values {
+		content, err := json.Marshal(value)
+		if err != nil {
+			return nil, fmt.Errorf("write a copy: %w", err)
+		}
+		copies[i] = isThere + string(content)
+	}
+	return copies, nil
+}
+
+func gaveUp(ctx context.Context) error {
+	err := fmt.Errorf("wait for a load: %w", ctx.Err())
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return livestream.Unavailable("the database", err)
+}
+
+// found is what Redis has of entries; "" stands for nothing.
+type found struct{ copies, afters []string }
+
+// complete says whether nothing has to be loaded.
+func (f found) complete() bool {
+	if strings.HasPrefix(f.copies[0], isNotThere) {
+		return true
+	}
+	for _, text := range f.copies {
+		if text == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// position is the last write that invalidated one of them lately.
+func (f found) position() livestream.Position {
+	var last livestream.Position
+	for _, after := range f.afters {
+		var position uint64
+		if after == "" {
+			continue
+		}
+		if _, err := fmt.Sscanf(after, "%016x:", &position); err != nil {
+			return PositionUnknown
+		}
+		last = max(last, livestream.Position(position))
+	}
+	return last
+}
+
+func foundIn(reply []any) found {
+	var f found
+	for i := 0; i+1 < len(reply); i += 2 {
+		text, _ := reply[i].(string)
+		after, _ := reply[i+1].(string)
+		f.copies, f.afters = append(f.copies, text), append(f.afters, after)
+	}
+	return f
+}
+
+// entryKeys are the keys of the scripts: each entry's copy and last invalidation.
+func entryKeys(entries []CacheEntry) []string {
+	keys := make([]string, 0, 2*len(entries)+1)
+	for _, entry := range entries {
+		keys = append(keys, entry.Key, entry.after())
+	}
+	return keys
+}
+
+func (c *Cache) call(ctx context.Context, entries []CacheEntry, fn func(ctx context.Context) error) error {
+	err := c.breaker.call(ctx, fn)
+	if err != nil && !refused(err) && !errors.Is(err, errCallerGone) {
+		c.metrics.errors.WithLabelValues(entries[0].Kind).Inc()
+	}
+	return err
+}
+
+func (c *Cache) look(ctx context.Context, entries []CacheEntry) (found, error) {
+	var reply []any
+	err := c.call(ctx, entries, func(ctx context.Context) (err error) {
+		reply, err = c.client.commands.MGet(ctx, entryKeys(entries)...).Result()
+		return err
+	})
+	return foundIn(reply), err
+}
+
+// The lock is asked for and the entries are read in one step: what another process
+// has stored meanwhile is not loaded again. A token that has the lock already is
+// one whose first answer was lost.
+var claimScript = redis.NewScript(`
+local token, lifetime = ARGV[1], ARGV[2]
+local lock = table.remove(KEYS)
+local got = redis.call('MGET', unpack(KEYS))
+local missing = false
+for i = 1, #got, 2 do missing = missing or not got[i] end
+if got[1] and string.sub(got[1], 1, 1) == '-' then missing = false end
+local mine = 0
+if missing and (redis.call('SET', lock, token, 'NX', 'PX', lifetime) or redis.call('GET', lock) == token) then mine = 1 end
+got[#got + 1] = mine
+return got
+`)
+
+func (c *Cache) claim(ctx context.Context, entries []CacheEntry, token string) (f found, mine bool, err error) {
+	var reply []any
+	err = c.call(ctx, entries, func(ctx context.Context) (err error) {
+		keys := append(entryKeys(entries), entries[0].loader())
+		reply, err = claimScript.Run(ctx, c.client.commands, keys, token, loaderLifetime.Milliseconds()).Slice()
+		return err
+	})
+	if err != nil {
+		return found{}, false, err
+	}
+	return foundIn(reply), reply[len(reply)-1] == int64(1), nil
+}
+
+// A copy is kept only if nothing invalidated the entry since the load began.
+var storeScript = redis.NewScript(`
+local lock = table.remove(KEYS)
+local token = table.remove(ARGV)
+for i = 1, #KEYS, 2 do
+  local at = (i - 1) / 2 * 3
+  local copy, after, ttl = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if copy ~= '' and (redis.call('GET', KEYS[i + 1]) or '') == after then redis.call('SET', KEYS[i], copy, 'PX', ttl) end
+end
+if redis.call('GET', lock) == token then redis.call('DEL', lock) end
+`)
+
+// store keeps what was loaded and lets the next one load. That it fails is no
+// matter: the copy is missing then.
+func (c *Cache) store(ctx context.Context, entries []CacheEntry, f found, token string, copies []string) {
+	keys := append(entryKeys(entries), entries[0].loader())
+	args := make([]any, 0, 3*len(entries)+1)
+	for i, entry := range entries {
+		text, ttl := "", entry.TTL
+		if copies != nil {
+			text = copies[i]
+		}
+		if strings.HasPrefix(text, isNotThere) {
+			ttl = notFoundTTL
+		}
+		args = append(args, text, f.afters[i], jitter(ttl).Milliseconds())
+	}
+	_ = c.call(ctx, entries, func(ctx context.Context) error {
+		return storeScript.Run(ctx, c.client.commands, keys, append(args, token)...).Err()
+	})
+}
+
+func jitter(ttl time.Duration) time.Duration {
+	return time.Duration(float64(ttl) * (0.9 + 0.2*rand.Float64()))
+}
+
+// What a copy begins with.
+const (
+	isThere    = "+" // the value follows, in JSON
+	isNotThere = "-" // there is no such thing; the error follows, in JSON
+)
+
+type notFoundCopy struct {
+	Code    livestream.Code `json:"code"`
+	Message string          `json:"message"`
+}
+
+func encodeNotFound(entries []CacheEntry, e *livestream.Error) ([]string, error) {
+	content, err := json.Marshal(notFoundCopy{e.Code, e.Message})
+	if err != nil {
+		return nil, fmt.Errorf("write a copy: %w", err)
+	}
+	copies := make([]string, len(entries))
+	copies[0] = isNotThere + string(content)
+	return copies, nil
+}
+
+// notFound is the error that a copy stands for; nil for a value.
+func notFound(text string) error {
+	content, is := strings.CutPrefix(text, isNotThere)
+	if !is {
+		return nil
+	}
+	var e notFoundCopy
+	if err := json.Unmarshal([]byte(content), &e); err != nil {
+		return fmt.Errorf("read a copy: %w", err)
+	}
+	return livestream.Errorf(e.Code, "%s", e.Message)
+}
+
+func decode(text string, into any) error {
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(text, isThere)), into); err != nil {
+		return fmt.Errorf("read a copy: %w", err)
+	}
+	return nil
+}
+
+type cacheMetrics struct {
+	reads, loads, errors, invalidations *prometheus.CounterVec
+	owed                                prometheus.GaugeFunc
+}
+
+func newCacheMetrics(debts *debts) cacheMetrics {
+	return cacheMetrics{
+		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cache_reads_total",
+			Help: "Reads, by kind of entry and by result: hit, negative (known to be missing), miss, away (Redis is not used at the moment), primary (passed by). The hit rate is (hit + negative) / (hit + negative + miss + away).",
+		}, []string{"kind", "result"}),
+		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cache_loads_total", Help: "Loads from the database, by kind of entry.",
+		}, []string{"kind"}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cache_errors_total", Help: "Calls to Redis that failed, by kind of entry.",
+		}, []string{"kind"}),
+		invalidations: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "cache_invalidations_total", Help: "Entries that a write invalidated, by kind.",
+		}, []string{"kind"}),
+		owed: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "cache_invalidations_owed", Help: "Invalidations that wait for Redis to come back.",
+		}, func() float64 { return float64(debts.count()) }),
+	}
+}
+
+func (m cacheMetrics) count(entries []CacheEntry, result string) {
+	for _, entry := range entries {
+		m.reads.WithLabelValues(entry.Kind, result).Inc()
+	}
+}
+
+func (m cacheMetrics) countFound(entries []CacheEntry, f found) {
+	for i, entry := range entries {
+		result := "hit"
+		switch {
+		case strings.HasPrefix(f.copies[0], isNotThere):
+			result = "negative"
+		case f.copies[i] == "":
+			result = "miss"
+		}
+		m.reads.WithLabelValues(entry.Kind, result).Inc()
+	}
+}
+
+func (m cacheMetrics) all() []prometheus.Collector {
+	return []prometheus.Collector{m.reads, m.loads, m.errors, m.invalidations, m.owed}
+}
+
+// Describe makes the cache a prometheus.Collector.
+func (c *Cache) Describe(out chan<- *prometheus.Desc) {
+	for _, metric := range c.metrics.all() {
+		metric.Describe(out)
+	}
+}
+
+// Collect gives the cache's figures.
+func (c *Cache) Collect(out chan<- prometheus.Metric) {
+	for _, metric := range c.metrics.all() {
+		metric.Collect(out)
+	}
+}
