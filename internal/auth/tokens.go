@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -33,54 +35,117 @@ const (
 	clockSkew = 5 * time.Second
 )
 
-// Tokens signs and verifies tokens with one Ed25519 key.
+// Key is an Ed25519 key that was used before, or is about to be.
+type Key struct {
+	Public ed25519.PublicKey
+	// Private lets a refresh token that the key's process issued have the same
+	// successor again. Nil: the key only verifies access tokens.
+	Private ed25519.PrivateKey
+}
+
+// Tokens signs tokens with one Ed25519 key, and verifies those of others too, so
+// that a key can be replaced while its tokens are in use.
 type Tokens struct {
 	private ed25519.PrivateKey
-	public  ed25519.PublicKey
 	keyID   string
-	refresh []byte
+	keys    []livestream.JWK             // the current one first
+	public  map[string]ed25519.PublicKey // by key id
+	refresh map[string][]byte            // what derives successors, by key id
 	parser  *jwt.Parser
 	now     func() time.Time
 }
 
-// LoadTokens reads the key from a PKCS#8 PEM file.
-func LoadTokens(file string, now func() time.Time) (*Tokens, error) {
+// LoadTokens reads the current key from a PKCS#8 PEM file, and other keys that
+// are good for verifying from files of the same kind or with public keys.
+func LoadTokens(file string, now func() time.Time, previous ...string) (*Tokens, error) {
+	current, err := readKey(file)
+	if err != nil {
+		return nil, err
+	}
+	if current.Private == nil {
+		return nil, fmt.Errorf("the key of the access tokens in %s is a public one, which signs nothing; it may be among the previous ones", file)
+	}
+	keys := make([]Key, len(previous))
+	for i, file := range previous {
+		if keys[i], err = readKey(file); err != nil {
+			return nil, err
+		}
+	}
+	return NewTokens(current.Private, now, keys...)
+}
+
+func readKey(file string) (Key, error) {
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("read the key of the access tokens: %w", err)
+		return Key{}, fmt.Errorf("read the key of the access tokens: %w", err)
 	}
 	block, _ := pem.Decode(content)
 	if block == nil {
-		return nil, errors.New("the key of the access tokens is not PEM; make one with: openssl genpkey -algorithm ed25519")
+		return Key{}, fmt.Errorf("the key of the access tokens in %s is not PEM; make one with: openssl genpkey -algorithm ed25519", file)
 	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	var key any
+	if block.Type == "PUBLIC KEY" {
+		key, err = x509.ParsePKIXPublicKey(block.Bytes)
+	} else {
+		key, err = x509.ParsePKCS8PrivateKey(block.Bytes)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("the key of the access tokens: %w", err)
+		return Key{}, fmt.Errorf("the key of the access tokens in %s: %w", file, err)
 	}
-	private, ok := key.(ed25519.PrivateKey)
-	if !ok {
-		return nil, errors.New("the key of the access tokens is not Ed25519; make one with: openssl genpkey -algorithm ed25519")
+	switch key := key.(type) {
+	case ed25519.PrivateKey:
+		return Key{Public: key.Public().(ed25519.PublicKey), Private: key}, nil
+	case ed25519.PublicKey:
+		return Key{Public: key}, nil
 	}
-	return NewTokens(private, now)
+	return Key{}, fmt.Errorf("the key of the access tokens in %s is not Ed25519; make one with: openssl genpkey -algorithm ed25519", file)
 }
 
-// NewTokens signs with the key; now is the clock.
-func NewTokens(private ed25519.PrivateKey, now func() time.Time) (*Tokens, error) {
-	public := private.Public().(ed25519.PublicKey)
-	refresh, err := hkdf.Key(sha256.New, private.Seed(), nil, "livestream refresh tokens", 32)
-	if err != nil {
-		return nil, fmt.Errorf("derive the refresh key: %w", err)
-	}
-	thumbprint := sha256.Sum256(public)
-	return &Tokens{
-		private: private, public: public, refresh: refresh, now: now,
-		keyID: base64.RawURLEncoding.EncodeToString(thumbprint[:8]),
+// NewTokens signs with the private key; now is the clock. The tokens of the
+// previous keys are good as well.
+func NewTokens(private ed25519.PrivateKey, now func() time.Time, previous ...Key) (*Tokens, error) {
+	t := &Tokens{
+		private: private, keyID: keyID(private.Public().(ed25519.PublicKey)), now: now,
+		public: map[string]ed25519.PublicKey{}, refresh: map[string][]byte{},
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
 			jwt.WithTimeFunc(now), jwt.WithLeeway(clockSkew), jwt.WithStrictDecoding(),
 		),
-	}, nil
+	}
+	current := Key{Public: private.Public().(ed25519.PublicKey), Private: private}
+	for _, key := range append([]Key{current}, previous...) {
+		if err := t.add(key); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// keyID is a key's own: all processes, and others who verify, find the same.
+func keyID(public ed25519.PublicKey) string {
+	thumbprint := sha256.Sum256(public)
+	return base64.RawURLEncoding.EncodeToString(thumbprint[:8])
+}
+
+func (t *Tokens) add(key Key) error {
+	id := keyID(key.Public)
+	if key.Private != nil {
+		refresh, err := hkdf.Key(sha256.New, key.Private.Seed(), nil, "livestream refresh tokens", 32)
+		if err != nil {
+			return fmt.Errorf("derive a refresh key: %w", err)
+		}
+		t.refresh[id] = refresh
+	}
+	if _, twice := t.public[id]; twice {
+		return nil
+	}
+	t.public[id] = key.Public
+	t.keys = append(t.keys, livestream.JWK{
+		KeyType: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(key.Public),
+		KeyID: id, Alg: jwt.SigningMethodEdDSA.Alg(), Use: "sig",
+	})
+	return nil
 }
 
 type claims struct {
@@ -114,10 +179,12 @@ func (t *Tokens) Issue(identity livestream.Identity) (string, error) {
 func (t *Tokens) Verify(access string) (livestream.Identity, error) {
 	var c claims
 	_, err := t.parser.ParseWithClaims(access, &c, func(token *jwt.Token) (any, error) {
-		if token.Header["typ"] != tokenType || token.Header["kid"] != t.keyID {
+		id, _ := token.Header["kid"].(string)
+		public, known := t.public[id]
+		if token.Header["typ"] != tokenType || !known {
 			return nil, errors.New("not an access token of ours")
 		}
-		return t.public, nil
+		return public, nil
 	})
 	if err == nil {
 		var id uuid.UUID
@@ -128,35 +195,52 @@ func (t *Tokens) Verify(access string) (livestream.Identity, error) {
 	return livestream.Identity{}, &livestream.Error{Code: livestream.CodeUnauthorized, Message: "the access token is not valid or has expired", Err: err}
 }
 
-// JWKS lists the keys that verify access tokens.
-func (t *Tokens) JWKS() []livestream.JWK {
-	return []livestream.JWK{{
-		KeyType: "OKP", Curve: "Ed25519", X: base64.RawURLEncoding.EncodeToString(t.public),
-		KeyID: t.keyID, Alg: jwt.SigningMethodEdDSA.Alg(), Use: "sig",
-	}}
-}
+// JWKS lists the keys that verify access tokens, the current one first.
+func (t *Tokens) JWKS() []livestream.JWK { return slices.Clone(t.keys) }
 
 // NewRefresh makes the first refresh token of a login, and the hash under which
 // it is stored.
 func (t *Tokens) NewRefresh() (token string, hash []byte) {
 	var secret [32]byte
 	_, _ = rand.Read(secret[:]) // it never fails; see crypto/rand
-	token = base64.RawURLEncoding.EncodeToString(secret[:])
+	return t.refreshToken(secret[:])
+}
+
+// refreshToken is a secret and the key of its time: "<key id>.<secret>".
+func (t *Tokens) refreshToken(secret []byte) (token string, hash []byte) {
+	token = t.keyID + "." + base64.RawURLEncoding.EncodeToString(secret)
 	return token, t.HashRefresh(token)
 }
 
 // Successor makes the refresh token that follows another. One token has one
-// successor, so that an answer that was lost can be given again.
+// successor, so that an answer that was lost can be given again: it derives from
+// the key that the token names, also when another one is the current key by now.
+// When that key's private part is gone, it derives from the current one.
 func (t *Tokens) Successor(token string) (next string, hash []byte) {
-	mac := hmac.New(sha256.New, t.refresh)
-	mac.Write([]byte(token))
-	next = base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
-	return next, t.HashRefresh(next)
+	id, secret := splitRefresh(token)
+	key, known := t.refresh[id]
+	if !known {
+		key = t.refresh[t.keyID]
+	}
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(secret))
+	return t.refreshToken(mac.Sum(nil))
 }
 
 // HashRefresh is what is stored of a refresh token. The token is random, so that
-// a plain hash is enough.
+// a plain hash is enough. The key's name is no part of it: a successor that is
+// given again after the key has changed has another name before the same secret.
 func (*Tokens) HashRefresh(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
+	_, secret := splitRefresh(token)
+	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
+}
+
+// splitRefresh takes a refresh token apart. One from before keys had names has
+// none.
+func splitRefresh(token string) (keyID, secret string) {
+	if id, secret, named := strings.Cut(token, "."); named {
+		return id, secret
+	}
+	return "", token
 }

@@ -64,9 +64,10 @@ type Public struct {
 	Origins  []string `name:"allowed-origins" env:"ALLOWED_ORIGINS" sep:" " help:"Origins of the web pages that may open WebSockets, separated by blanks."`
 }
 
-// Tokens is what access tokens are signed with.
+// Tokens is what access tokens are signed with, and what else verifies them.
 type Tokens struct {
-	KeyFile string `name:"jwt-private-key-file" env:"JWT_PRIVATE_KEY_FILE" required:"" type:"path" help:"Ed25519 private key, PKCS#8 in PEM (openssl genpkey -algorithm ed25519)."`
+	KeyFile          string   `name:"jwt-private-key-file" env:"JWT_PRIVATE_KEY_FILE" required:"" type:"path" help:"Ed25519 private key, PKCS#8 in PEM (openssl genpkey -algorithm ed25519)."`
+	PreviousKeyFiles []string `name:"jwt-previous-key-files" env:"JWT_PREVIOUS_KEY_FILES" sep:" " type:"path" help:"Keys whose access tokens are good too, private or public in PEM, separated by blanks: the last one after a rotation, the next one before it."`
 }
 
 // Limits chooses a set of limits.
