@@ -156,11 +156,12 @@ func TestEventsOutliveARestart(t *testing.T) {
 	simulator.Close()
 	in.setRefuse(false)
 	simulator, _ = restarted(t, file, in.URL)
-	eventually(t, func() bool { return len(in.of("payment_intent.succeeded")) == 1 }, "it comes after the restart")
+	// At least once: an attempt that the restart cut off may have arrived all the
+	// same.
+	eventually(t, func() bool { return len(in.of("payment_intent.succeeded")) > 0 }, "it comes after the restart")
 	require.Equal(t, id, in.of("payment_intent.succeeded")[0].Data.Object.ID)
-	eventually(t, func() bool { return len(in.of("payment_intent.created")) == 1 }, "both do")
-	// Taken events are not sent again. The journal is told after the answer, so
-	// that an event whose taking was cut off may come once more.
+	eventually(t, func() bool { return len(in.of("payment_intent.created")) > 0 }, "both do")
+	// Once it is written down that they were taken, they are not sent again.
 	eventually(t, func() bool {
 		content, err := os.ReadFile(file)
 		return err == nil && strings.Count(string(content), `"done":true`) == 2
