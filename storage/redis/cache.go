@@ -121,6 +121,10 @@ func Get[T any](ctx context.Context, c *Cache, entry CacheEntry, load func(ctx c
 	if err == nil {
 		err = decode(copies[0], &value)
 	}
+	if errors.Is(err, errUnreadable) {
+		c.drop(ctx, entry)
+		return load(ctx)
+	}
 	return value, err
 }
 
@@ -141,6 +145,10 @@ func GetPair[A, B any](ctx context.Context, c *Cache, first, second CacheEntry, 
 	if err == nil {
 		err = errors.Join(decode(copies[0], &a), decode(copies[1], &b))
 	}
+	if errors.Is(err, errUnreadable) {
+		c.drop(ctx, first, second)
+		return load(ctx)
+	}
 	return a, b, err
 }
 
@@ -153,6 +161,14 @@ func (c *Cache) passedBy(ctx context.Context, entries ...CacheEntry) bool {
 	return true
 }
 
+// errUnreadable is a copy that another version of the product wrote.
+var errUnreadable = errors.New("a copy cannot be read")
+
+func (c *Cache) drop(ctx context.Context, entries ...CacheEntry) {
+	c.metrics.errors.WithLabelValues(entries[0].Kind).Inc()
+	c.Invalidate(ctx, 0, entries...)
+}
+
 type loadFunc func(ctx context.Context) ([]any, error)
 
 // read gives the entries' copies, or what a load gave in their form: what comes
@@ -163,6 +179,9 @@ func (c *Cache) read(ctx context.Context, entries []CacheEntry, load loadFunc) (
 		return c.loadAlone(ctx, entries, after, load)
 	}
 	found, err := c.look(ctx, entries)
+	if ctx.Err() != nil {
+		return nil, gaveUp(ctx)
+	}
 	if err != nil || time.Now().UnixNano() < c.trustFrom.Load() {
 		return c.loadAlone(ctx, entries, 0, load)
 	}
@@ -172,7 +191,7 @@ func (c *Cache) read(ctx context.Context, entries []CacheEntry, load loadFunc) (
 	}
 	// Who looked after an invalidation does not wait for a load from before it.
 	flight := entries[0].Key + " " + strings.Join(found.afters, " ")
-	return c.share(ctx, flight, func(ctx context.Context) ([]string, error) { return c.fill(ctx, entries, load) })
+	return c.share(ctx, flight, func(ctx context.Context) ([]string, error) { return c.fill(ctx, entries, found, load) })
 }
 
 // loadAlone is a read without Redis. Those who ask for the same share a load, if
@@ -205,13 +224,13 @@ func (c *Cache) share(ctx context.Context, flight string, fn func(ctx context.Co
 
 // fill loads what is missing, unless another process does: then it waits for what
 // that one loads, and for no longer than it may take when it is alive.
-func (c *Cache) fill(ctx context.Context, entries []CacheEntry, load loadFunc) ([]string, error) {
+func (c *Cache) fill(ctx context.Context, entries []CacheEntry, seen found, load loadFunc) ([]string, error) {
 	token, patience := uuid.NewString(), time.Now().Add(2*loaderLifetime)
 	for {
 		found, mine, err := c.claim(ctx, entries, token)
 		switch {
 		case err != nil:
-			return c.load(ctx, entries, 0, load)
+			return c.load(ctx, entries, seen.position(), load)
 		case found.complete():
 			return found.copies, nil
 		case mine || time.Now().After(patience):
@@ -374,7 +393,7 @@ for i = 1, #KEYS, 2 do
   local copy, after, ttl = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if copy ~= '' and (redis.call('GET', KEYS[i + 1]) or '') == after then redis.call('SET', KEYS[i], copy, 'PX', ttl) end
 end
-if redis.call('GET', lock) == token then redis.call('DEL', lock) end
+return redis.call('GET', lock) == token and redis.call('DEL', lock) or 0
 `)
 
 // store keeps what was loaded and lets the next one load. That it fails is no
@@ -430,14 +449,14 @@ func notFound(text string) error {
 	}
 	var e notFoundCopy
 	if err := json.Unmarshal([]byte(content), &e); err != nil {
-		return fmt.Errorf("read a copy: %w", err)
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	return livestream.Errorf(e.Code, "%s", e.Message)
 }
 
 func decode(text string, into any) error {
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(text, isThere)), into); err != nil {
-		return fmt.Errorf("read a copy: %w", err)
+		return fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	return nil
 }

@@ -33,7 +33,7 @@ local position = ARGV[1]
 local known = string.sub(redis.call('GET', KEYS[2]) or '', 1, 16)
 if known > position then position = known end
 redis.call('SET', KEYS[2], position .. ':' .. ARGV[2], 'PX', ARGV[3])
-redis.call('DEL', KEYS[1], KEYS[3])
+return redis.call('DEL', KEYS[1], KEYS[3])
 `)
 
 // Invalidate says that a write changed entries: it is called once the write is
@@ -66,9 +66,6 @@ func (c *Cache) invalidate(ctx context.Context, position livestream.Position, en
 			fmt.Sprintf("%016x", uint64(position)), uuid.NewString(), invalidationLifetime.Milliseconds())
 	}
 	_, err := pipe.Exec(ctx)
-	if errors.Is(err, redis.Nil) { // the script gives nothing
-		return nil
-	}
 	return err
 }
 
@@ -195,4 +192,3 @@ func (d *debts) count() int {
 	defer d.mu.Unlock()
 	return len(d.owed)
 }
-
