@@ -33,6 +33,8 @@ type Config struct {
 	WebhookSecrets []string
 	// Timeout of one call; default 5 s.
 	Timeout time.Duration
+	// Transport wraps what carries the calls, to measure them; nil leaves it as it is.
+	Transport func(http.RoundTripper) http.RoundTripper
 }
 
 // Client talks to Stripe.
@@ -68,9 +70,13 @@ func newClient(config Config, pause time.Duration) (*Client, error) {
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
+	var carrier http.RoundTripper = http.DefaultTransport.(*http.Transport).Clone()
+	if config.Transport != nil {
+		carrier = config.Transport(carrier)
+	}
 	backend := &stripesdk.BackendConfig{
 		// The deadline is each call's context, which has its body in it.
-		HTTPClient:        &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()},
+		HTTPClient:        &http.Client{Transport: carrier},
 		MaxNetworkRetries: stripesdk.Int64(0),
 		EnableTelemetry:   stripesdk.Bool(false),
 		LeveledLogger:     &stripesdk.LeveledLogger{Level: stripesdk.LevelNull},

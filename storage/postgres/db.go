@@ -149,8 +149,14 @@ func (db *DB) Position(ctx context.Context) (livestream.Position, error) {
 	return livestream.ParsePosition(text)
 }
 
-// Stat is the state of the pool of the primary, for metrics.
-func (db *DB) Stat() *pgxpool.Stat { return db.primary.Stat() }
+// Stats are the states of the pools, for metrics: "primary", "replica-1" and so on.
+func (db *DB) Stats() map[string]*pgxpool.Stat {
+	stats := map[string]*pgxpool.Stat{"primary": db.primary.Stat()}
+	for i, replica := range db.replicas {
+		stats[fmt.Sprintf("replica-%d", i+1)] = replica.Stat()
+	}
+	return stats
+}
 
 // reader is where lists and profiles are read from: the one place to change when
 // reads go to replicas. Money and permissions are always read from the primary.

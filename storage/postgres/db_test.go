@@ -44,7 +44,7 @@ func TestPing(t *testing.T) {
 	s := storeAt(t, postgres.Config{URL: url, ReplicaURLs: []string{url}, MaxConns: 3})
 	require.NoError(t, s.Ping(testenv.Context(t)))
 	require.NoError(t, s.PingReplicas(testenv.Context(t)))
-	require.EqualValues(t, 3, s.Stat().MaxConns())
+	require.EqualValues(t, 3, s.Stats()["primary"].MaxConns())
 }
 
 // Each noun says "unavailable", with a time to come back, when there is no

@@ -23,6 +23,9 @@ type Config struct {
 	MaxIdle int
 	// ConnMaxLifetime replaces a connection; default 5 min.
 	ConnMaxLifetime time.Duration
+	// Instrument gets the client of the commands before its first use, to measure
+	// them; nil leaves it as it is.
+	Instrument func(*redis.Client) error
 }
 
 func (c Config) withDefaults() Config {
@@ -75,7 +78,18 @@ func Open(_ context.Context, config Config) (*Client, error) {
 	options.PoolSize = config.PoolSize
 	options.MaxIdleConns = config.MaxIdle
 	options.ConnMaxLifetime = config.ConnMaxLifetime
-	return &Client{commands: redis.NewClient(options), pubsub: redis.NewClient(&pubsub)}, nil
+	c := &Client{commands: redis.NewClient(options), pubsub: redis.NewClient(&pubsub)}
+	if config.Instrument != nil {
+		if err := config.Instrument(c.commands); err != nil {
+			return nil, errors.Join(fmt.Errorf("redis: %w", err), c.Close())
+		}
+	}
+	return c, nil
+}
+
+// Stats are the states of the pools, for metrics: "commands" and "pubsub".
+func (c *Client) Stats() map[string]*redis.PoolStats {
+	return map[string]*redis.PoolStats{"commands": c.commands.PoolStats(), "pubsub": c.pubsub.PoolStats()}
 }
 
 // Close closes all connections.

@@ -33,6 +33,8 @@ type Config struct {
 	// CallTimeout bounds a call that carries no media, and the wait for the first
 	// byte of one that does; default 10 s.
 	CallTimeout time.Duration
+	// Transport wraps what carries the calls, to measure them; nil leaves it as it is.
+	Transport func(http.RoundTripper) http.RoundTripper
 }
 
 // Bucket is one bucket of an S3-compatible store.
@@ -63,11 +65,15 @@ func Open(config Config) (*Bucket, error) {
 	if config.PublicEndpoint == "" {
 		config.PublicEndpoint = config.Endpoint
 	}
+	var carrier http.RoundTripper = transport
+	if config.Transport != nil {
+		carrier = config.Transport(transport)
+	}
 	options := s3.Options{
 		Region:       config.Region,
 		Credentials:  credentials.NewStaticCredentialsProvider(config.AccessKey, config.SecretKey, ""),
 		UsePathStyle: config.Endpoint != "",
-		HTTPClient:   &http.Client{Transport: transport},
+		HTTPClient:   &http.Client{Transport: carrier},
 		// Stores other than AWS do not all know the newer checksums.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
