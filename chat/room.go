@@ -68,7 +68,7 @@ func (s *Server) enter(ctx context.Context, stream uuid.UUID) (*room, error) {
 				ready: make(chan struct{}), behind: make(chan struct{}, 1), empty: make(chan struct{}), gone: make(chan struct{}),
 			}
 			s.rooms[channel] = r
-			go r.run()
+			go r.run() //nolint:contextcheck // the room outlives the viewer who opens it
 		} else if r.refs == 0 {
 			s.mu.Unlock()
 			select {

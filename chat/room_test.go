@@ -132,7 +132,10 @@ func TestJoiningWhileOthersTalk(t *testing.T) {
 	ctx, cancel := context.WithCancel(w.ctx)
 	var talking, joining sync.WaitGroup
 	talking.Go(func() {
+		pace := time.NewTicker(4 * time.Millisecond) // the history must reach back a few rounds
+		defer pace.Stop()
 		for ctx.Err() == nil {
+			<-pace.C
 			w.append(t, stream, "talk")
 		}
 	})
@@ -188,9 +191,7 @@ func TestWhatMayNotBeSaid(t *testing.T) {
 	n := w.node(t, fast)
 	stream := w.stream(t).ID
 	ticket := w.ticket(t, w.member(t), livestream.TicketChat, stream)
-	raw, _, err := websocket.DefaultDialer.Dial(n.address("/ws/streams/"+stream.String()+"/chat", url.Values{"ticket": {ticket}}), nil)
-	require.NoError(t, err)
-	defer raw.Close()
+	raw := rawDial(t, websocket.Dialer{}, n.address("/ws/streams/"+stream.String()+"/chat", url.Values{"ticket": {ticket}}), nil)
 	read := func() (event refusal) {
 		t.Helper()
 		var frame struct{ Events []refusal }
@@ -383,16 +384,15 @@ func TestASlowReaderComesBack(t *testing.T) {
 		}}
 		return d.Dial(network, address)
 	}}
-	conn, _, err := dialer.Dial(n.address("/ws/streams/"+stream.String()+"/chat", nil), nil)
-	require.NoError(t, err)
-	defer conn.Close()
-	quick := w.chat(t, n, stream, nil)
+	conn := rawDial(t, dialer, n.address("/ws/streams/"+stream.String()+"/chat", nil), nil)
+	quick := w.chat(t, w.node(t, fast), stream, nil)
 	const messages = 900
 	text := strings.Repeat("x", 500)
 	for range messages {
 		w.append(t, stream, text)
 	}
 	quick.texts(0, messages)
+	var err error
 	last, byes := int64(0), 0
 	for err == nil {
 		var frame struct {

@@ -25,7 +25,7 @@ func (s *Server) countViewers(ctx context.Context) {
 		case <-tick.C:
 			s.countOnce(ctx)
 		case <-ctx.Done():
-			s.countNone()
+			s.countNone(ctx)
 			return
 		}
 	}
@@ -49,8 +49,8 @@ func (s *Server) countOnce(ctx context.Context) {
 }
 
 // countNone takes this node's viewers off the counts when it stops.
-func (s *Server) countNone() {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+func (s *Server) countNone(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	rooms, counts := s.takeCounts()
 	for _, r := range rooms {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"sync"
 	"time"
 
@@ -50,14 +49,11 @@ func Dial(ctx context.Context, address string) (*Socket, error) {
 			return nil, fmt.Errorf("open a WebSocket: %w", err)
 		}
 		defer response.Body.Close()
-		problem := &Problem{Status: response.StatusCode}
+		problem := &Problem{Status: response.StatusCode, RetryAfter: response.Header.Get("Retry-After")}
 		if content, err := io.ReadAll(io.LimitReader(response.Body, 64<<10)); err == nil {
 			_ = json.Unmarshal(content, problem) // the status alone says enough
 		}
 		return nil, fmt.Errorf("open a WebSocket: %w", problem)
-	}
-	if response.StatusCode != http.StatusSwitchingProtocols {
-		return nil, fmt.Errorf("open a WebSocket: %s", response.Status)
 	}
 	s := &Socket{conn: conn, events: make(chan Event, socketBuffer), done: make(chan struct{})}
 	go s.read()
@@ -112,7 +108,7 @@ func (s *Socket) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Send writes v as JSON.
+// Send writes v as JSON; one at a time.
 func (s *Socket) Send(ctx context.Context, v any) error {
 	deadline, ok := ctx.Deadline()
 	if !ok {
