@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,35 +11,42 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+	temporal "go.temporal.io/sdk/client"
+
 	"github.com/livestream-pro/livestream-pro/internal/client"
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
 )
 
 // benchCmd measures POST /api/streams on creators with and without followers, in
 // turn, so that whatever else the machine does hits both alike.
-type benchCmd struct {
-	stackFlags
-	Followers int           `default:"100000" help:"Followers of each popular creator."`
-	Samples   int           `default:"100" help:"Starts that are measured of each kind."`
-	Every     time.Duration `default:"1s" help:"Time between two starts of a kind. Arrivals do not wait for answers."`
-	Out       string        `default:"bench/results/stream-start.json" help:"File for the result, in the project's folder."`
-}
+type benchCmd struct{ stackFlags }
 
-// benchCreators of each kind take turns, so that one's stream has ended long
-// before the next one starts.
-const benchCreators = 5
+const (
+	// benchFollowers is how many a popular creator has.
+	benchFollowers = 100_000
+	// benchSamples are measured of each kind, one each benchEvery.
+	benchSamples = 100
+	benchEvery   = time.Second
+	// benchCreators of each kind take turns, so that one's stream has ended
+	// before its next one starts.
+	benchCreators = 3
+	// benchFile gets the result, in the project's folder.
+	benchFile = "bench/results/stream-start.json"
+)
 
 // Run prepares the members, measures, and prints a table.
 func (c *benchCmd) Run(ctx context.Context) error {
-	if c.Samples < 1 || c.Followers < 1 || c.Every < 10*time.Millisecond {
-		return errors.New("samples and followers must be positive, and every at least 10ms")
-	}
 	ctx, env, stop, err := c.running(ctx)
 	if err != nil {
 		return err
 	}
 	defer stop()
-	b := &bench{env: env, followers: c.Followers, samples: c.Samples, every: c.Every}
+	b := &bench{env: env}
+	if b.temporal, err = temporal.DialContext(ctx, temporal.Options{HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace}); err != nil {
+		return fmt.Errorf("prepare the benchmark: %w", err)
+	}
+	defer b.temporal.Close()
 	if err := b.prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the benchmark: %w", err)
 	}
@@ -50,18 +56,16 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("the benchmark stopped: %w", err)
 	}
 	result.print()
-	return result.write(filepath.Join(filepath.Dir(env.Dir), c.Out))
+	return result.write(filepath.Join(filepath.Dir(env.Dir), benchFile))
 }
 
 type bench struct {
-	env       devstack.Env
-	followers int
-	samples   int
-	every     time.Duration
+	env      devstack.Env
+	temporal temporal.Client
 
 	nobody, popular []member
 	mu              sync.Mutex
-	streams         []string
+	streams         []uuid.UUID
 }
 
 // arm is one of the things that are measured in turn. do is timed; what it
@@ -77,19 +81,19 @@ func (b *bench) measure(ctx context.Context) (benchResult, error) {
 	arms := []arm{
 		{"GET /health", b.health},
 		{"POST /api/streams, 0 followers", b.start(b.nobody)},
-		{fmt.Sprintf("POST /api/streams, %d followers", b.followers), b.start(b.popular)},
+		{fmt.Sprintf("POST /api/streams, %d followers", benchFollowers), b.start(b.popular)},
 	}
-	fmt.Printf("measuring %d starts of each kind, one each %s\n", b.samples, b.every)
+	fmt.Printf("measuring %d starts of each kind, one each %s\n", benchSamples, benchEvery)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var running sync.WaitGroup
 	took := make([][]time.Duration, len(arms))
 	for i := range took {
-		took[i] = make([]time.Duration, b.samples)
+		took[i] = make([]time.Duration, benchSamples)
 	}
-	began := time.Now().Add(b.every)
-	for n := range b.samples * len(arms) {
-		due := began.Add(time.Duration(n) * b.every / time.Duration(len(arms)))
+	began := time.Now().Add(benchEvery)
+	for n := range benchSamples * len(arms) {
+		due := began.Add(time.Duration(n) * benchEvery / time.Duration(len(arms)))
 		select {
 		case <-time.After(time.Until(due)):
 		case <-ctx.Done():
@@ -108,14 +112,14 @@ func (b *bench) measure(ctx context.Context) (benchResult, error) {
 			}
 		})
 		if n%(10*len(arms)) == 10*len(arms)-1 {
-			fmt.Printf("  %d of %d\n", (n+1)/len(arms), b.samples)
+			fmt.Printf("  %d of %d\n", (n+1)/len(arms), benchSamples)
 		}
 	}
 	running.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return benchResult{}, err
 	}
-	result := benchResult{At: began.UTC(), CPUs: runtime.NumCPU(), Samples: b.samples, EverySeconds: b.every.Seconds()}
+	result := benchResult{At: began.UTC(), CPUs: runtime.NumCPU(), Samples: benchSamples, EverySeconds: benchEvery.Seconds()}
 	for i, a := range arms {
 		result.Arms = append(result.Arms, summary(a.name, took[i]))
 	}
@@ -128,17 +132,25 @@ func (b *bench) health(ctx context.Context, _ int) (func() error, error) {
 	return func() error { return nil }, client.New(b.env.APIURL).Do(ctx, "GET", "/health", nil, nil)
 }
 
-// start starts a stream of one of the creators; it is ended outside of the
-// measured time.
+// start starts a stream of one of the creators. Outside of the measured time it is
+// ended, and its fan-out cancelled: a hundred of them are ten million rows, and
+// what is measured is one start, not what is left of those before it.
 func (b *bench) start(creators []member) func(context.Context, int) (func() error, error) {
 	return func(ctx context.Context, i int) (func() error, error) {
 		creator := creators[i%len(creators)]
 		var stream streamView
 		err := creator.Do(ctx, "POST", "/api/streams", map[string]any{"title": "Benchmark", "record": false}, &stream)
 		return func() error {
+			id, err := uuid.Parse(stream.ID)
+			if err != nil {
+				return err
+			}
 			b.mu.Lock()
-			b.streams = append(b.streams, stream.ID)
+			b.streams = append(b.streams, id)
 			b.mu.Unlock()
+			if err := b.cancelFanOut(ctx, id); err != nil {
+				return err
+			}
 			return creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil)
 		}, err
 	}

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.temporal.io/api/serviceerror"
-	temporal "go.temporal.io/sdk/client"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
@@ -49,7 +48,7 @@ ON CONFLICT (user_id) DO UPDATE SET following = EXCLUDED.following`
 // prepare makes the creators and their followers, and ends what an earlier run
 // that was broken off left live.
 func (b *bench) prepare(ctx context.Context) error {
-	fmt.Printf("preparing %d creators with %d followers each, and as many without\n", benchCreators, b.followers)
+	fmt.Printf("preparing %d creators with %d followers each, and as many without\n", benchCreators, benchFollowers)
 	began := time.Now()
 	conn, err := pgx.Connect(ctx, b.env.DatabaseURL)
 	if err != nil {
@@ -60,7 +59,7 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := conn.Exec(ctx, benchFollowersSQL, b.followers); err != nil {
+	if _, err := conn.Exec(ctx, benchFollowersSQL, benchFollowers); err != nil {
 		return err
 	}
 	for i := range benchCreators {
@@ -68,7 +67,7 @@ func (b *bench) prepare(ctx context.Context) error {
 			name      string
 			followers int
 			members   *[]member
-		}{{"bench_nobody", 0, &b.nobody}, {fmt.Sprintf("bench_popular_%d", b.followers), b.followers, &b.popular}} {
+		}{{"bench_nobody", 0, &b.nobody}, {fmt.Sprintf("bench_popular_%d", benchFollowers), benchFollowers, &b.popular}} {
 			creator, err := b.creator(ctx, conn, tokens, fmt.Sprintf("%s_%d", kind.name, i+1))
 			if err != nil {
 				return err
@@ -129,39 +128,35 @@ func (b *bench) follow(ctx context.Context, conn *pgx.Conn, creator string, foll
 	return err
 }
 
-// cleanUp cancels the fan-outs that still run and removes the notifications, so
+// cancelFanOut tells a fan-out to stop, unless it is done or has not begun.
+func (b *bench) cancelFanOut(ctx context.Context, stream uuid.UUID) error {
+	err := b.temporal.SignalWorkflow(ctx, workflows.NotifyID(stream), "", workflows.SignalCancel, nil)
+	if none := new(serviceerror.NotFound); errors.As(err, &none) {
+		return nil
+	}
+	return err
+}
+
+// cleanUp stops the fan-outs that still run and removes the notifications, so
 // that a stack that stays has its machine back.
 func (b *bench) cleanUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := b.cancelFanOuts(ctx); err != nil {
-		fmt.Println("could not cancel the fan-outs:", err)
-	}
-	if err := b.removeNotifications(ctx); err != nil {
-		fmt.Println("could not remove the notifications:", err)
+	if err := b.sweep(ctx); err != nil {
+		fmt.Println("could not clean up:", err)
 	}
 }
 
-func (b *bench) cancelFanOuts(ctx context.Context) error {
-	c, err := temporal.DialContext(ctx, temporal.Options{HostPort: b.env.TemporalAddress, Namespace: b.env.TemporalNamespace})
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	for _, id := range b.streams {
-		stream, err := uuid.Parse(id)
-		if err != nil {
+func (b *bench) sweep(ctx context.Context) error {
+	for _, stream := range b.streams {
+		if err := b.cancelFanOut(ctx, stream); err != nil {
 			return err
 		}
-		err = c.SignalWorkflow(ctx, workflows.NotifyID(stream), "", workflows.SignalCancel, nil)
-		if ended := new(serviceerror.NotFound); err != nil && !errors.As(err, &ended) {
+		err := b.temporal.GetWorkflow(ctx, workflows.NotifyID(stream), "").Get(ctx, nil)
+		if none := new(serviceerror.NotFound); err != nil && !errors.As(err, &none) {
 			return err
 		}
 	}
-	return nil
-}
-
-func (b *bench) removeNotifications(ctx context.Context) error {
 	conn, err := pgx.Connect(ctx, b.env.DatabaseURL)
 	if err != nil {
 		return err

@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -100,14 +102,14 @@ type archiveView struct {
 
 func (d *demo) archive(ctx context.Context) (string, error) {
 	var archive archiveView
-	shown := -1.0
+	shown := -1
 	err := until(ctx, 5*time.Minute, func() (bool, error) {
 		if err := d.ada.Do(ctx, "GET", "/api/archives/"+d.archiveID, nil, &archive); err != nil {
 			return false, err
 		}
-		if archive.Progress != shown {
-			shown = archive.Progress
-			fmt.Printf("      %3.0f %%  %s\n", 100*shown, archive.Status)
+		if percent := int(100 * archive.Progress); percent != shown {
+			shown = percent
+			fmt.Printf("      %3d %%  %s\n", shown, archive.Status)
 		}
 		if archive.Status == "failed" {
 			return false, fmt.Errorf("it failed: %s", archive.Failure.Message)
@@ -163,7 +165,14 @@ func (d *demo) play(ctx context.Context) (string, error) {
 	if len(pictures) == 0 || sound == "" {
 		return "", fmt.Errorf("the archive lacks picture or sound: %s", out)
 	}
-	return fmt.Sprintf("%s and %s, %s s, at %s", strings.Join(pictures, ", "), sound, strings.TrimRight(probed.Format.Duration, "0"), archive.PlaybackURL), nil
+	duration, err := strconv.ParseFloat(probed.Format.Duration, 64)
+	if err != nil {
+		return "", fmt.Errorf("the archive's duration: %w", err)
+	}
+	if math.Abs(duration-float64(d.seconds)) > 0.5 {
+		return "", fmt.Errorf("the archive lasts %.1f s, its recording %d s", duration, d.seconds)
+	}
+	return fmt.Sprintf("%s and %s, %.1f s, at %s", strings.Join(pictures, ", "), sound, duration, archive.PlaybackURL), nil
 }
 
 func (d *demo) timeline(ctx context.Context) (string, error) {
