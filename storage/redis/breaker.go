@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// quickTimeout bounds a call that has something to fall back to.
-	quickTimeout = 100 * time.Millisecond
+	// quickTimeout bounds a call that has something to fall back to. It is well above
+	// the pauses of a busy machine, which say nothing about Redis.
+	quickTimeout = 250 * time.Millisecond
 	// breakerPause is how long such calls leave Redis alone after one has failed:
 	// then one of them tries it.
 	breakerPause = time.Second

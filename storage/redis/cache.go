@@ -25,7 +25,7 @@ type CacheConfig struct {
 	// MaxLoads is how many loads run at once; the others wait for their turn.
 	// Default 32. It is what protects the database while Redis is away.
 	MaxLoads int
-	// Timeout bounds one call to Redis. Default 100 ms. A longer one makes reads
+	// Timeout bounds one call to Redis. Default 250 ms. A longer one makes reads
 	// slower when Redis hangs, a shorter one takes a pause for a failure.
 	Timeout time.Duration
 }

@@ -1,0 +1,64 @@
+package cached
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// ArchiveReader reads archives.
+type ArchiveReader interface {
+	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
+	List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error)
+}
+
+// ArchiveWriter changes them.
+type ArchiveWriter interface {
+	SetProgress(ctx context.Context, id uuid.UUID, progress float64) error
+	MarkProcessing(ctx context.Context, id uuid.UUID) error
+	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
+	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
+	Delete(ctx context.Context, id, userID uuid.UUID) error
+}
+
+// ArchiveStore keeps archives.
+type ArchiveStore interface {
+	ArchiveReader
+	ArchiveWriter
+}
+
+// Archives keeps archives. It has no copies of its own, but a stream's says which
+// archive it has and whether that can be played. An archive that failed, or is
+// processed again, changes neither.
+type Archives struct {
+	ArchiveStore
+	cache *Cache
+}
+
+// NewArchives wraps a store.
+func NewArchives(cache *Cache, store ArchiveStore) *Archives { return &Archives{store, cache} }
+
+// MarkReady publishes an archive; see the store. Without an answer the stream is
+// not known; the one who writes tries until there is one.
+func (s *Archives) MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error) {
+	archive, err := s.ArchiveStore.MarkReady(ctx, id, info, renditions, sizeBytes, now)
+	if err == nil {
+		s.cache.wrote(ctx, nil, streamEntry(archive.StreamID))
+	}
+	return archive, err
+}
+
+// Delete removes an archive; see the store. Its stream is looked up before, since
+// nothing says afterwards which it was.
+func (s *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
+	archive, err := s.ArchiveStore.ByID(livestream.WithReadPolicy(ctx, livestream.ReadPolicy{}), id)
+	if err != nil {
+		return err
+	}
+	err = s.ArchiveStore.Delete(ctx, id, userID)
+	s.cache.wrote(ctx, err, streamEntry(archive.StreamID))
+	return err
+}
