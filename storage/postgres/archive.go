@@ -74,7 +74,7 @@ func (r archiveRow) domain() livestream.Archive { return livestream.Archive(r) }
 
 // ByID gives an archive; CodeArchiveNotFound.
 func (s *Archives) ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error) {
-	row, err := one[archiveRow](ctx, s.db.reader(), archiveByIDSQL, id)
+	row, err := readOne[archiveRow](ctx, s.db, archiveByIDSQL, id)
 	return row.domain(), failOr(ctx, "read archive", err, archiveNotFound())
 }
 
@@ -82,7 +82,7 @@ func (s *Archives) ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, 
 func (s *Archives) List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error) {
 	limit := limitOf(page)
 	at, id := beforeTime(page)
-	rows, err := many[archiveRow](ctx, s.db.reader(), listArchivesSQL, filter.UserID, filter.StreamID, filter.Status, at, id, limit+1)
+	rows, err := readMany[archiveRow](ctx, s.db, listArchivesSQL, filter.UserID, filter.StreamID, filter.Status, at, id, limit+1)
 	if err != nil {
 		return livestream.List[livestream.Archive]{}, fail(ctx, "list archives", err)
 	}
@@ -112,7 +112,7 @@ func (s *Archives) MarkProcessing(ctx context.Context, id uuid.UUID) error {
 // again changes nothing. CodeArchiveNotFound.
 func (s *Archives) MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error) {
 	var row archiveRow
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		row, err = one[archiveRow](ctx, tx, markArchiveReadySQL, id, info.DurationSeconds, notNil(renditions), sizeBytes, now)
 		if errors.Is(err, pgx.ErrNoRows) {
 			row, err = one[archiveRow](ctx, tx, archiveByIDSQL, id)
@@ -132,7 +132,7 @@ func (s *Archives) MarkReady(ctx context.Context, id uuid.UUID, info livestream.
 // MarkFailed says why an attempt gave no archive, and notes it in the stream's
 // timeline, once an attempt. One that is ready stays so. CodeArchiveNotFound.
 func (s *Archives) MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error {
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.db.inTx(ctx, func(tx querier) error {
 		row, err := one[archiveRow](ctx, tx, markArchiveFailedSQL, id, failure)
 		if errors.Is(err, pgx.ErrNoRows) {
 			_, err = one[archiveRow](ctx, tx, archiveByIDSQL, id)
@@ -156,8 +156,8 @@ func (s *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
 	if err != nil || tag.RowsAffected() == 1 {
 		return fail(ctx, "delete archive", err)
 	}
-	if _, err := s.ByID(ctx, id); err != nil {
-		return err
+	if _, err := one[archiveRow](ctx, s.db.primary, archiveByIDSQL, id); err != nil {
+		return failOr(ctx, "read archive", err, archiveNotFound())
 	}
 	return livestream.Errorf(livestream.CodeForbidden, "this archive is another member's")
 }

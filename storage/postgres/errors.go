@@ -22,6 +22,9 @@ const (
 	stateUntranslatable  = "22P05"
 	stateBadEncoding     = "22021"
 	stateReadOnly        = "25006" // a primary that was demoted
+	stateIdleInTx        = "25P03"
+	stateLockTimeout     = "55P03"
+	stateCanceled        = "57014" // by a timeout: what the caller cancels does not come here
 	stateTooManyConns    = "53300"
 	stateAdminShutdown   = "57P01"
 	stateCrashShutdown   = "57P02"
@@ -116,12 +119,12 @@ func aborted(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == stateSerialization || pg.Code == stateDeadlock)
 }
 
-// disconnected says whether the server could not be reached, went away, or does
-// not take us at the moment.
+// disconnected says whether the server could not be reached, went away, does not
+// take us at the moment, or did not answer in time.
 func disconnected(err error) bool {
 	if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) {
 		switch pg.Code {
-		case stateReadOnly, stateTooManyConns, stateAdminShutdown, stateCrashShutdown, stateCannotConnect, stateIdleSession:
+		case stateReadOnly, stateIdleInTx, stateLockTimeout, stateCanceled, stateTooManyConns, stateAdminShutdown, stateCrashShutdown, stateCannotConnect, stateIdleSession:
 			return true
 		}
 		// PgBouncer reports a server that it cannot reach in this class too.

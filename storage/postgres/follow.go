@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -79,7 +78,7 @@ func (r followRow) domain() livestream.Follow {
 // they did not before. CodeUserNotFound, CodeCannotFollowSelf.
 func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
 	var created bool
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		created, err = scalar[bool](ctx, tx, followSQL, follower, followee)
 		if err != nil || !created {
 			return err
@@ -99,7 +98,7 @@ func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (boo
 
 // Unfollow ends a follow; there need not be one.
 func (s *Follows) Unfollow(ctx context.Context, follower, followee uuid.UUID) error {
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.db.inTx(ctx, func(tx querier) error {
 		if _, err := tx.Exec(ctx, lockCountsSQL, follower, followee); err != nil {
 			return err
 		}
@@ -122,7 +121,7 @@ func (s *Follows) Following(ctx context.Context, userID uuid.UUID, page livestre
 func (s *Follows) list(ctx context.Context, sql string, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error) {
 	limit := limitOf(page)
 	at, id := beforeTime(page)
-	rows, err := many[followRow](ctx, s.db.reader(), sql, userID, at, id, limit+1)
+	rows, err := readMany[followRow](ctx, s.db, sql, userID, at, id, limit+1)
 	if err != nil {
 		return livestream.List[livestream.Follow]{}, fail(ctx, "list follows", err)
 	}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -26,6 +27,13 @@ RETURNING request_hash, resource_id, status, response`
 
 	saveResponseSQL = `-- name: idempotency_keys.save_response
 UPDATE idempotency_keys SET status = $4, response = $5 WHERE user_id = $1 AND operation = $2 AND key = $3 AND status = 0`
+
+	// What somebody else deletes or claims at the moment is left to the next call.
+	deleteOldKeysSQL = `-- name: idempotency_keys.delete_old
+DELETE FROM idempotency_keys WHERE (user_id, operation, key) IN (
+	SELECT user_id, operation, key FROM idempotency_keys WHERE created_at < $1
+	ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)`
 )
 
 type idempotencyRow struct {
@@ -53,4 +61,12 @@ func (s *IdempotencyKeys) Claim(ctx context.Context, claim livestream.Idempotenc
 func (s *IdempotencyKeys) SaveResponse(ctx context.Context, userID uuid.UUID, operation, key string, status int, response []byte) error {
 	_, err := s.db.primary.Exec(ctx, saveResponseSQL, userID, operation, key, status, response)
 	return fail(ctx, "save response", err)
+}
+
+// DeleteOld forgets requests that were claimed before a time, the oldest first and
+// at most limit of them, and gives how many that were: fewer than limit when no
+// more are left.
+func (s *IdempotencyKeys) DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error) {
+	tag, err := s.db.primary.Exec(ctx, deleteOldKeysSQL, before, limit)
+	return tag.RowsAffected(), fail(ctx, "delete old idempotency keys", err)
 }

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -68,7 +67,7 @@ func settlement(t transactionRow, at time.Time) posting {
 }
 
 // post books a posting, once a payment and kind.
-func post(ctx context.Context, tx pgx.Tx, p posting) error {
+func post(ctx context.Context, tx querier, p posting) error {
 	kinds, owners, amounts := make([]string, len(p.entries)), make([]uuid.UUID, len(p.entries)), make([]int64, len(p.entries))
 	for i, e := range p.entries {
 		kinds[i], owners[i], amounts[i] = e.kind, e.owner, e.amount

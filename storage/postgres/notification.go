@@ -174,7 +174,7 @@ func (s *Notifications) PlanRanges(ctx context.Context, live livestream.GoLive, 
 // twice.
 func (s *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (int64, error) {
 	var told int64
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		told, err = scalar[int64](ctx, tx, notifyRangeSQL, live.CreatorID, live.Before, live.StreamID, r.After, r.Upto,
 			livestream.StreamLiveKey(live.StreamID), live.Title)
 		return err
@@ -219,7 +219,7 @@ func (s *Notifications) LastSeq(ctx context.Context, userID uuid.UUID) (int64, e
 func (s *Notifications) List(ctx context.Context, userID uuid.UUID, unreadOnly bool, page livestream.Page) (livestream.List[livestream.Notification], error) {
 	limit := limitOf(page)
 	seq, _ := beforeNumber(page)
-	rows, err := many[notificationRow](ctx, s.db.reader(), listNotificationsSQL, userID, unreadOnly, seq, limit+1)
+	rows, err := readMany[notificationRow](ctx, s.db, listNotificationsSQL, userID, unreadOnly, seq, limit+1)
 	if err != nil {
 		return livestream.List[livestream.Notification]{}, fail(ctx, "list notifications", err)
 	}
@@ -265,7 +265,7 @@ func (s *Notifications) SaveProgress(ctx context.Context, streamID uuid.UUID, p 
 
 // Progress gives how far a fan-out is; one that has not begun is pending.
 func (s *Notifications) Progress(ctx context.Context, streamID uuid.UUID) (livestream.NotifyProgress, error) {
-	progress, err := one[livestream.NotifyProgress](ctx, s.db.reader(), progressSQL, streamID)
+	progress, err := readOne[livestream.NotifyProgress](ctx, s.db, progressSQL, streamID)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return livestream.NotifyProgress{Status: livestream.NotifyPending}, nil
 	}

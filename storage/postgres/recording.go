@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -93,7 +92,7 @@ func (s *Recordings) ByID(ctx context.Context, streamID, id uuid.UUID) (livestre
 // uploads one becomes its archive: CodeRecordingExists. CodeUploadNotFound.
 func (s *Recordings) Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error) {
 	var archive archiveRow
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.db.inTx(ctx, func(tx querier) error {
 		upload, err := one[lockedUploadRow](ctx, tx, lockUploadSQL, uploadID)
 		if err != nil {
 			return failOr(ctx, "lock upload", err, uploadNotFound())

@@ -85,7 +85,7 @@ func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.R
 		refusal *livestream.Error
 	)
 	// A refusal is not the transaction's error: the revocation must be committed.
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		stored, refusal = next, nil
 		token, err = one[tokenRow](ctx, tx, lockTokenSQL, oldHash)
 		switch {
@@ -117,7 +117,7 @@ func (s *Sessions) Rotate(ctx context.Context, oldHash []byte, next livestream.R
 	return stored, token.Role, nil
 }
 
-func rotate(ctx context.Context, tx pgx.Tx, oldHash []byte, token tokenRow, next livestream.RefreshToken, now time.Time) error {
+func rotate(ctx context.Context, tx querier, oldHash []byte, token tokenRow, next livestream.RefreshToken, now time.Time) error {
 	if _, err := tx.Exec(ctx, useTokenSQL, oldHash, now, next.Hash); err != nil {
 		return err
 	}

@@ -138,8 +138,9 @@ func (s *Streams) Create(ctx context.Context, stream livestream.NewStream, now t
 	// The stream that is under way may be this one: of two attempts at the same
 	// moment, the slower is refused by whichever of the two keys it meets first.
 	if errors.Is(err, pgx.ErrNoRows) || livestream.CodeOf(err) == livestream.CodeAlreadyStreaming {
-		if made, e := s.ByID(ctx, stream.ID); livestream.CodeOf(e) != livestream.CodeStreamNotFound {
-			return made, e
+		made, e := one[streamRow](ctx, s.db.primary, streamByIDSQL, stream.ID)
+		if !errors.Is(e, pgx.ErrNoRows) {
+			return made.domain(), fail(ctx, "read stream", e)
 		}
 	}
 	return row.domain(), err
@@ -147,7 +148,7 @@ func (s *Streams) Create(ctx context.Context, stream livestream.NewStream, now t
 
 // ByID gives a stream; CodeStreamNotFound.
 func (s *Streams) ByID(ctx context.Context, id uuid.UUID) (livestream.Stream, error) {
-	row, err := one[streamRow](ctx, s.db.reader(), streamByIDSQL, id)
+	row, err := readOne[streamRow](ctx, s.db, streamByIDSQL, id)
 	return row.domain(), failOr(ctx, "read stream", err, streamNotFound())
 }
 
@@ -161,11 +162,11 @@ func (s *Streams) List(ctx context.Context, filter livestream.StreamFilter, page
 	)
 	if filter.Sort == livestream.SortViewers {
 		viewers, id := beforeNumber(page)
-		rows, err = many[streamRow](ctx, s.db.reader(), listStreamsByViewersSQL, filter.Status, filter.UserID, filter.Category, viewers, id, limit+1)
+		rows, err = readMany[streamRow](ctx, s.db, listStreamsByViewersSQL, filter.Status, filter.UserID, filter.Category, viewers, id, limit+1)
 		cursor = func(r streamRow) livestream.Cursor { return livestream.Cursor{Number: r.ViewerCount, ID: r.ID} }
 	} else {
 		at, id := beforeTime(page)
-		rows, err = many[streamRow](ctx, s.db.reader(), listStreamsSQL, filter.Status, filter.UserID, filter.Category, at, id, limit+1)
+		rows, err = readMany[streamRow](ctx, s.db, listStreamsSQL, filter.Status, filter.UserID, filter.Category, at, id, limit+1)
 		cursor = func(r streamRow) livestream.Cursor { return livestream.Cursor{Time: r.StartedAt.Time, ID: r.ID} }
 	}
 	if err != nil {
@@ -183,8 +184,8 @@ func (s *Streams) Update(ctx context.Context, id, userID uuid.UUID, patch livest
 	}
 	row, err := one[streamRow](ctx, s.db.primary, updateStreamSQL, id, userID, patch.Title, patch.Description, patch.Category, tags)
 	if errors.Is(err, pgx.ErrNoRows) {
-		if _, err := s.ByID(ctx, id); err != nil {
-			return livestream.Stream{}, err
+		if _, err := one[streamRow](ctx, s.db.primary, streamByIDSQL, id); err != nil {
+			return livestream.Stream{}, failOr(ctx, "read stream", err, streamNotFound())
 		}
 		return livestream.Stream{}, livestream.Errorf(livestream.CodeForbidden, "this stream is another member's")
 	}
@@ -195,7 +196,7 @@ func (s *Streams) Update(ctx context.Context, id, userID uuid.UUID, patch livest
 // for each state and time. A stream that is ending or has ended does not come
 // back, which is no error. CodeStreamNotFound.
 func (s *Streams) SetStatus(ctx context.Context, id uuid.UUID, status livestream.StreamStatus, at time.Time, reconnectDeadline *time.Time) (livestream.Stream, error) {
-	return s.move(ctx, id, status, at, func(tx pgx.Tx) (streamRow, error) {
+	return s.move(ctx, id, status, at, func(tx querier) (streamRow, error) {
 		return one[streamRow](ctx, tx, setStreamStatusSQL, id, status, at, reconnectDeadline)
 	})
 }
@@ -203,7 +204,7 @@ func (s *Streams) SetStatus(ctx context.Context, id uuid.UUID, status livestream
 // Finish ends a stream and keeps how many watched it at last and at most.
 // Finishing it again changes nothing. CodeStreamNotFound.
 func (s *Streams) Finish(ctx context.Context, id uuid.UUID, at time.Time, viewers, peak int64) (livestream.Stream, error) {
-	return s.move(ctx, id, livestream.StreamEnded, at, func(tx pgx.Tx) (streamRow, error) {
+	return s.move(ctx, id, livestream.StreamEnded, at, func(tx querier) (streamRow, error) {
 		return one[streamRow](ctx, tx, finishStreamSQL, id, at, viewers, peak)
 	})
 }
@@ -211,9 +212,9 @@ func (s *Streams) Finish(ctx context.Context, id uuid.UUID, at time.Time, viewer
 // move changes a stream and notes it, together. That it is noted already means
 // that the change was made: an attempt that was thought lost and comes late must
 // not undo what followed it.
-func (s *Streams) move(ctx context.Context, id uuid.UUID, to livestream.StreamStatus, at time.Time, change func(tx pgx.Tx) (streamRow, error)) (livestream.Stream, error) {
+func (s *Streams) move(ctx context.Context, id uuid.UUID, to livestream.StreamStatus, at time.Time, change func(tx querier) (streamRow, error)) (livestream.Stream, error) {
 	var row streamRow
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		row, err = lockStream(ctx, tx, id)
 		if err != nil || row.Status == livestream.StreamEnded || to.Active() && !row.Status.Active() {
 			return err
@@ -231,18 +232,18 @@ func (s *Streams) move(ctx context.Context, id uuid.UUID, to livestream.StreamSt
 
 // AppendEvent adds a line to a stream's timeline, once a key; CodeStreamNotFound.
 func (s *Streams) AppendEvent(ctx context.Context, event livestream.NewStreamEvent) error {
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error { return lockAndAppend(ctx, tx, event, nil) })
+	err := s.db.inTx(ctx, func(tx querier) error { return lockAndAppend(ctx, tx, event, nil) })
 	return fail(ctx, "append to timeline", err)
 }
 
 // lockStream keeps everybody else from a stream's state and timeline until the
 // transaction ends.
-func lockStream(ctx context.Context, tx pgx.Tx, id uuid.UUID) (streamRow, error) {
+func lockStream(ctx context.Context, tx querier, id uuid.UUID) (streamRow, error) {
 	row, err := one[streamRow](ctx, tx, lockStreamSQL, id)
 	return row, failOr(ctx, "lock stream", err, streamNotFound())
 }
 
-func lockAndAppend(ctx context.Context, tx pgx.Tx, event livestream.NewStreamEvent, at *time.Time) error {
+func lockAndAppend(ctx context.Context, tx querier, event livestream.NewStreamEvent, at *time.Time) error {
 	if _, err := lockStream(ctx, tx, event.StreamID); err != nil {
 		return err
 	}
@@ -252,7 +253,7 @@ func lockAndAppend(ctx context.Context, tx pgx.Tx, event livestream.NewStreamEve
 
 // appendEvent adds a line to the timeline of a stream that is locked, and says
 // whether it was not there. Without a time it has the database's.
-func appendEvent(ctx context.Context, tx pgx.Tx, event livestream.NewStreamEvent, at *time.Time) (bool, error) {
+func appendEvent(ctx context.Context, tx querier, event livestream.NewStreamEvent, at *time.Time) (bool, error) {
 	data := event.Data
 	if data == nil {
 		data = map[string]any{}
@@ -265,7 +266,7 @@ func appendEvent(ctx context.Context, tx pgx.Tx, event livestream.NewStreamEvent
 // such stream.
 func (s *Streams) Timeline(ctx context.Context, streamID uuid.UUID, page livestream.Page) (livestream.List[livestream.StreamEvent], error) {
 	limit := limitOf(page)
-	rows, err := many[streamEventRow](ctx, s.db.reader(), timelineSQL, streamID, afterNumber(page), limit+1)
+	rows, err := readMany[streamEventRow](ctx, s.db, timelineSQL, streamID, afterNumber(page), limit+1)
 	if err != nil {
 		return livestream.List[livestream.StreamEvent]{}, fail(ctx, "read timeline", err)
 	}

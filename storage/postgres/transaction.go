@@ -133,7 +133,7 @@ func (s *Transactions) SetIntent(ctx context.Context, id uuid.UUID, intent lives
 // if it was thought to have failed. CodeTransactionNotFound.
 func (s *Transactions) Settle(ctx context.Context, id uuid.UUID, now time.Time) (livestream.Transaction, error) {
 	var row transactionRow
-	err := s.db.inTx(ctx, func(tx pgx.Tx) (err error) {
+	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		row, err = one[transactionRow](ctx, tx, lockTransactionSQL, id)
 		if err != nil || row.SettledAt != nil {
 			return err

@@ -89,7 +89,7 @@ func (s *Users) Create(ctx context.Context, user livestream.NewUser) (livestream
 
 // ByID gives a member; CodeUserNotFound.
 func (s *Users) ByID(ctx context.Context, id uuid.UUID) (livestream.User, error) {
-	row, err := one[ownUserRow](ctx, s.db.reader(), userByIDSQL, id)
+	row, err := readOne[ownUserRow](ctx, s.db, userByIDSQL, id)
 	return row.domain(), failOr(ctx, "read user", err, userNotFound())
 }
 
