@@ -340,6 +340,28 @@ func TestACutLosesNothing(t *testing.T) {
 	}
 }
 
+// An event that a node did not hear is read from the history when the next one
+// comes.
+func TestAnEventThatWasNotHeardIsNotMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n := w.node(t, fast)
+	stream := w.stream(t).ID
+	viewer := w.chat(t, n, stream, nil)
+	w.append(t, stream, "1")
+	options, err := driver.ParseURL(w.redisURL)
+	require.NoError(t, err)
+	operator := driver.NewClient(options)
+	defer operator.Close()
+	channel := "chat:{" + stream.String() + "}"
+	require.NoError(t, operator.Incr(w.ctx, channel+":id").Err())
+	require.NoError(t, operator.XAdd(w.ctx, &driver.XAddArgs{
+		Stream: channel + ":history", ID: "2-0", Values: []string{"e", `{"id":2,"type":"message","text":"2"}`},
+	}).Err())
+	w.append(t, stream, "3")
+	require.Equal(t, numbers(1, 3), viewer.texts(0, 3))
+}
+
 // Redis comes back without its data: viewers are told that they may have missed
 // something, and the chat goes on.
 func TestARedisThatLosesItsData(t *testing.T) {

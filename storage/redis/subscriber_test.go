@@ -3,11 +3,15 @@ package redis_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	driver "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -94,6 +98,67 @@ func TestASubscriberSurvivesACut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// swallow is an address before a server's, and a switch after which the
+// connections so far stay open and carry nothing: their other end is gone without
+// a word. New ones work.
+func swallow(tb testing.TB, address string) (url string, gone func()) {
+	tb.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	tb.Cleanup(func() { listener.Close() })
+	var age atomic.Int64
+	pump := func(to, from net.Conn, born int64) {
+		defer to.Close()
+		buffer := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil {
+				return
+			}
+			if age.Load() == born {
+				if _, err := to.Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+		}
+	}
+	options, err := driver.ParseURL(address)
+	require.NoError(tb, err)
+	go func() {
+		for {
+			down, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			up, err := net.Dial("tcp", options.Addr)
+			if err != nil {
+				down.Close()
+				continue
+			}
+			born := age.Load()
+			go pump(up, down, born)
+			go pump(down, up, born)
+		}
+	}()
+	return strings.Replace(address, options.Addr, listener.Addr().String(), 1), func() { age.Add(1) }
+}
+
+// A connection whose other end is gone without a word is found out and replaced.
+func TestASilentConnectionIsReplaced(t *testing.T) {
+	t.Parallel()
+	direct, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
+	url, gone := swallow(t, direct)
+	chat, node, channel := redis.NewChat(open(t, direct)), listen(t, open(t, url)), redis.ChatChannel(stream)
+	require.NoError(t, node.Add(ctx, channel))
+	gone()
+	say(t, chat, stream, "", "nobody hears it")
+	require.Eventually(t, func() bool { return node.wasReset() > 0 }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool {
+		say(t, chat, stream, "", "heard")
+		return len(node.on(channel)) > 0
+	}, 30*time.Second, 100*time.Millisecond)
 }
 
 func TestWhatConcernsEveryNode(t *testing.T) {
