@@ -38,6 +38,10 @@ const stopTimeout = 20 * time.Second
 // workers together: 1,000 followers a range.
 const notifyRangesPerSecond = 200
 
+// notifyRangesAtOnce leaves most of a worker's ten connections to what callers
+// wait for: fan-outs would take all of them otherwise, and starts would wait.
+const notifyRangesAtOnce = 4
+
 // stripeCallsPerSecond keeps all workers together below what Stripe allows.
 const stripeCallsPerSecond = 80
 
@@ -47,6 +51,7 @@ func New(c client.Client, queue string, a Activities) (worker.Worker, error) {
 	switch queue {
 	case workflows.QueueNotify:
 		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond
+		options.MaxConcurrentActivityExecutionSize = notifyRangesAtOnce
 	case workflows.QueuePayment:
 		options.TaskQueueActivitiesPerSecond = stripeCallsPerSecond
 	case workflows.QueueTranscode:

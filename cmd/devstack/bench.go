@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	temporal "go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 
 	"github.com/livestream-pro/livestream-pro/internal/client"
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
@@ -27,7 +30,7 @@ const (
 	benchFollowers = 100_000
 	// benchSamples are measured of each kind, one each benchEvery.
 	benchSamples = 100
-	benchEvery   = time.Second
+	benchEvery   = 1200 * time.Millisecond
 	// benchCreators of each kind take turns, so that one's stream has ended
 	// before its next one starts.
 	benchCreators = 3
@@ -43,7 +46,10 @@ func (c *benchCmd) Run(ctx context.Context) error {
 	}
 	defer stop()
 	b := &bench{env: env}
-	if b.temporal, err = temporal.DialContext(ctx, temporal.Options{HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace}); err != nil {
+	b.temporal, err = temporal.DialContext(ctx, temporal.Options{
+		HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	if err != nil {
 		return fmt.Errorf("prepare the benchmark: %w", err)
 	}
 	defer b.temporal.Close()
@@ -56,7 +62,8 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("the benchmark stopped: %w", err)
 	}
 	result.print()
-	return result.write(filepath.Join(filepath.Dir(env.Dir), benchFile))
+	err = result.write(filepath.Join(filepath.Dir(env.Dir), benchFile))
+	return errors.Join(err, result.failed())
 }
 
 type bench struct {
@@ -76,7 +83,8 @@ type arm struct {
 }
 
 // measure sends what is measured at fixed times, whether or not answers have
-// come. A time counts from the moment when the request was due.
+// come. A time counts from the moment when the request was due. A request that
+// failed counts with the time that it took, and the result says so.
 func (b *bench) measure(ctx context.Context) (benchResult, error) {
 	arms := []arm{
 		{"GET /health", b.health},
@@ -84,12 +92,10 @@ func (b *bench) measure(ctx context.Context) (benchResult, error) {
 		{fmt.Sprintf("POST /api/streams, %d followers", benchFollowers), b.start(b.popular)},
 	}
 	fmt.Printf("measuring %d starts of each kind, one each %s\n", benchSamples, benchEvery)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var running sync.WaitGroup
-	took := make([][]time.Duration, len(arms))
-	for i := range took {
-		took[i] = make([]time.Duration, benchSamples)
+	took, failures := make([][]time.Duration, len(arms)), make([][]error, len(arms))
+	for i := range arms {
+		took[i], failures[i] = make([]time.Duration, benchSamples), make([]error, benchSamples)
 	}
 	began := time.Now().Add(benchEvery)
 	for n := range benchSamples * len(arms) {
@@ -107,21 +113,16 @@ func (b *bench) measure(ctx context.Context) (benchResult, error) {
 			if err == nil {
 				err = after()
 			}
-			if err != nil {
-				cancel(err)
-			}
+			failures[i][sample] = err
 		})
 		if n%(10*len(arms)) == 10*len(arms)-1 {
 			fmt.Printf("  %d of %d\n", (n+1)/len(arms), benchSamples)
 		}
 	}
 	running.Wait()
-	if err := context.Cause(ctx); err != nil {
-		return benchResult{}, err
-	}
 	result := benchResult{At: began.UTC(), CPUs: runtime.NumCPU(), Samples: benchSamples, EverySeconds: benchEvery.Seconds()}
 	for i, a := range arms {
-		result.Arms = append(result.Arms, summary(a.name, took[i]))
+		result.Arms = append(result.Arms, summary(a.name, took[i], failures[i]))
 	}
 	result.compare()
 	return result, nil
@@ -171,14 +172,26 @@ type armStat struct {
 	P50  float64 `json:"p50"`
 	P95  float64 `json:"p95"`
 	P99  float64 `json:"p99"`
+	// Failed is how many requests did, Error what the first of them said.
+	Failed int    `json:"failed"`
+	Error  string `json:"error,omitempty"`
 }
 
-func summary(name string, took []time.Duration) armStat {
+func summary(name string, took []time.Duration, failures []error) armStat {
 	slices.Sort(took)
 	at := func(q float64) float64 {
 		return float64(took[min(int(q*float64(len(took))), len(took)-1)].Microseconds()) / 1000
 	}
-	return armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+	s := armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+	for _, err := range failures {
+		if err != nil && s.Failed == 0 {
+			s.Error = err.Error()
+		}
+		if err != nil {
+			s.Failed++
+		}
+	}
+	return s
 }
 
 // compare sets the ratio of the last arm to the one before.
@@ -193,6 +206,16 @@ func (r *benchResult) print() {
 		fmt.Printf("%-36s %9.1f %9.1f %9.1f\n", a.Name, a.P50, a.P95, a.P99)
 	}
 	fmt.Printf("%-36s %9.2f %9.2f %9.2f\n\n", "with followers / without", r.Ratio.P50, r.Ratio.P95, r.Ratio.P99)
+}
+
+// failed is an error when a request was.
+func (r *benchResult) failed() error {
+	for _, a := range r.Arms {
+		if a.Failed > 0 {
+			return fmt.Errorf("%d of %d failed: %s: %s", a.Failed, r.Samples, a.Name, a.Error)
+		}
+	}
+	return nil
 }
 
 func (r *benchResult) write(file string) error {

@@ -64,7 +64,7 @@ func claim(ctx context.Context, o Options) (plan, error) {
 	for _, c := range claims {
 		listener, err := listen(ctx, o.Test, c.want)
 		if errors.Is(err, syscall.EADDRINUSE) {
-			return p, fmt.Errorf("port %d, for %s, is taken; stop what listens there, or choose another one: %s=%d make dev", c.want, c.what, c.variable, c.want+1000)
+			return p, fmt.Errorf("port %d, for %s, is taken; stop what listens there, or choose another one in the environment: %s=%d", c.want, c.what, c.variable, c.want+1000)
 		}
 		if err != nil {
 			return p, fmt.Errorf("port %d, for %s: %w; choose another one with %s", c.want, c.what, err, c.variable)

@@ -33,7 +33,7 @@ func TestATakenPortIsToldBeforeAnythingStarts(t *testing.T) {
 		port := taken.Addr().(*net.TCPAddr).Port
 		c.set(&ports, port)
 		_, err = claim(t.Context(), Options{Ports: ports, ChatNodes: 1})
-		require.EqualError(t, err, fmt.Sprintf("port %d, for %s, is taken; stop what listens there, or choose another one: %s=%d make dev",
+		require.EqualError(t, err, fmt.Sprintf("port %d, for %s, is taken; stop what listens there, or choose another one in the environment: %s=%d",
 			port, c.what, c.variable, port+1000))
 		require.NoError(t, taken.Close())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
 	"gopkg.in/yaml.v3"
 )
 
@@ -111,7 +113,7 @@ const temporalLimit = 60 * time.Second
 func (t *Temporal) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	c, err := client.DialContext(ctx, client.Options{HostPort: t.Address, Namespace: t.Namespace, Logger: silent{}})
+	c, err := client.DialContext(ctx, client.Options{HostPort: t.Address, Namespace: t.Namespace, Logger: silent})
 	if err != nil {
 		return err
 	}
@@ -120,12 +122,8 @@ func (t *Temporal) ready(ctx context.Context) error {
 	return err
 }
 
-type silent struct{}
-
-func (silent) Debug(string, ...any) {}
-func (silent) Info(string, ...any)  {}
-func (silent) Warn(string, ...any)  {}
-func (silent) Error(string, ...any) {}
+// silent is for a client whose errors are looked at.
+var silent = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
 
 // temporal starts Temporal, with its UI but for tests.
 func (s *Stack) temporal(ctx context.Context) error {

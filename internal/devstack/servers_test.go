@@ -49,7 +49,7 @@ func TestTemporalKeepsWhatItAcknowledged(t *testing.T) {
 	t.Parallel()
 	s, _ := newStack(t)
 	require.NoError(t, s.temporal(t.Context()))
-	c, err := client.DialContext(t.Context(), client.Options{HostPort: s.Env.TemporalAddress, Namespace: s.Env.TemporalNamespace, Logger: silent{}})
+	c, err := client.DialContext(t.Context(), client.Options{HostPort: s.Env.TemporalAddress, Namespace: s.Env.TemporalNamespace, Logger: silent})
 	require.NoError(t, err)
 	defer c.Close()
 	_, err = c.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: "acknowledged", TaskQueue: "nobody"}, "Waits")
