@@ -61,6 +61,9 @@ func (s *Server) Register(ctx context.Context, request RegisterRequestObject) (R
 }
 
 func (s *Server) Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error) {
+	if err := s.limitAccount(ctx, request.Body.Email); err != nil {
+		return nil, err
+	}
 	known, err := s.deps.Users.CredentialsByEmail(ctx, request.Body.Email)
 	if err != nil && livestream.CodeOf(err) != livestream.CodeUserNotFound {
 		return nil, err

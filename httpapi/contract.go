@@ -254,9 +254,10 @@ func public(route *routers.Route) (public, member bool) {
 // another host.
 func documents(router gin.IRouter) {
 	router.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", openAPI) })
+	policy := func(c *gin.Context) { c.Header("Content-Security-Policy", documentPolicy) }
 	page := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "LiveStream Pro", SwaggerJSON: "/openapi.yaml", BasePath: "/docs", HideCurl: false,
 	})
-	router.GET("/docs", gin.WrapH(page))
-	router.GET("/docs/*file", gin.WrapH(page))
+	router.GET("/docs", policy, gin.WrapH(page))
+	router.GET("/docs/*file", policy, gin.WrapH(page))
 }

@@ -60,6 +60,8 @@ type product struct {
 type options struct {
 	databaseURL, redisURL, temporalAddress string
 	noWorkers                              bool
+	// limits of zero are so high that no test meets them.
+	limits httpapi.Limits
 }
 
 // The tests that break nothing share one product; each has members of its own.
@@ -110,6 +112,10 @@ func newProduct(tb testing.TB, o options) *product {
 	if o.temporalAddress == "" {
 		o.temporalAddress, namespace = env.TemporalAddress, testenv.Namespace(tb)
 	}
+	const many = 1_000_000
+	if o.limits == (httpapi.Limits{}) {
+		o.limits = httpapi.Limits{ReadsPerMinute: many, WritesPerMinute: many, LoginsPerMinute: many, LoginsPerAccount: many}
+	}
 	ctx := context.Background()
 	p := &product{dsn: o.databaseURL}
 	var err error
@@ -146,13 +152,14 @@ func newProduct(tb testing.TB, o options) *product {
 	now := func() time.Time { return time.Now().UTC() }
 	push, wf := redis.NewNotifications(cache), client.New(connection)
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, ChatURLs: []string{"ws://chat.test"}}, httpapi.Deps{
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, Viewers: redis.NewPresence(cache),
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: p.bucket,
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: provider, Idempotency: postgres.NewIdempotencyKeys(p.db),
-		Tickets: redis.NewTickets(cache), Workflows: wf,
+		Tickets: redis.NewTickets(cache), Workflows: wf, Database: p.db, LastWrites: redis.NewLastWrites(cache),
+		RateLimiter: redis.NewRateLimiter(cache),
 		Checks: map[string]func(context.Context) error{
 			"postgres": p.db.Ping, "replicas": p.db.PingReplicas, "redis": cache.Ping, "temporal": wf.Ping, "s3": p.bucket.Ping,
 		},

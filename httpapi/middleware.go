@@ -34,7 +34,6 @@ func (s *Server) identifyRequest(c *gin.Context) {
 	}
 	c.Set(requestIDKey, id)
 	c.Header(requestIDHeader, id)
-	c.Header("X-Content-Type-Options", "nosniff")
 }
 
 func requestID(c *gin.Context) string { return c.GetString(requestIDKey) }

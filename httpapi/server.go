@@ -25,6 +25,12 @@ type Config struct {
 	// ChatURLs are the chat nodes' addresses as clients see them, ws:// or wss://.
 	// Behind a load balancer there is one.
 	ChatURLs []string
+	// AllowedOrigins are the web pages that may read answers, as "https://host".
+	AllowedOrigins []string
+	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
+	// believed; none by default.
+	TrustedProxies []string
+	Limits         Limits
 }
 
 // Deps are what the handlers work with.
@@ -49,6 +55,9 @@ type Deps struct {
 	Idempotency   IdempotencyKeys
 	Tickets       Tickets
 	Workflows     Workflows
+	Database      Database
+	LastWrites    LastWrites
+	RateLimiter   RateLimiter
 	// Checks are what /ready asks, by name. Without "postgres" the API is down;
 	// without one of the others it is degraded.
 	Checks   map[string]func(context.Context) error
@@ -89,6 +98,7 @@ func New(config Config, deps Deps) (*Server, error) {
 		return nil, errors.New("httpapi: PublicURL and ChatURLs are needed")
 	}
 	config.PublicURL = strings.TrimRight(config.PublicURL, "/")
+	config.Limits = config.Limits.withDefaults()
 	contract, err := LoadContract()
 	if err != nil {
 		return nil, err
@@ -101,10 +111,11 @@ func New(config Config, deps Deps) (*Server, error) {
 	s.router = gin.New()
 	s.router.ContextWithFallback = true // handlers see the request's deadline
 	s.router.HandleMethodNotAllowed = true
-	if err := s.router.SetTrustedProxies(nil); err != nil {
-		return nil, fmt.Errorf("httpapi: %w", err)
+	s.router.RedirectTrailingSlash = false // an address has one form
+	if err := s.router.SetTrustedProxies(config.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("httpapi: trusted proxies: %w", err)
 	}
-	s.router.Use(s.identifyRequest, s.observe, s.recover)
+	s.router.Use(s.identifyRequest, s.observe, s.recover, s.protect, s.allowOrigin)
 	s.router.NoRoute(func(c *gin.Context) {
 		s.fail(c, livestream.Errorf(livestream.CodeNotFound, "there is nothing at this address"))
 	})
@@ -114,8 +125,8 @@ func New(config Config, deps Deps) (*Server, error) {
 	documents(s.router)
 	s.router.GET("/metrics", gin.WrapH(promhttp.HandlerFor(deps.Registry, promhttp.HandlerOpts{})))
 	s.router.Match([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, "/media/archives/:id/*file", s.serveMedia)
-	api := s.router.Group("", s.limitTime, s.validate, s.authenticate)
-	handlers := NewStrictHandlerWithOptions(s, nil, StrictGinServerOptions{
+	api := s.router.Group("", noStore, s.limitTime, s.authenticate, s.limitRate, s.chooseSource, s.validate)
+	handlers := NewStrictHandlerWithOptions(s, []StrictMiddlewareFunc{s.noteWrite}, StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, invalid(err)) },
 		HandlerErrorFunc:         s.fail,
 		ResponseErrorHandlerFunc: s.fail,
