@@ -417,7 +417,12 @@ func TestCacheForgetsNoWriteThatWasMadeWithoutRedis(t *testing.T) {
 	require.Equal(t, livestream.Position(100), users.lastPolicy().After, "the process knows what it owes")
 	require.Equal(t, "new", get(b))
 
+	// The writer is the last to reach Redis again, where the old value still is.
 	proxyB.Restore()
+	require.Eventually(t, func() bool {
+		require.Equal(t, "new", get(b))
+		return b.UsesRedis()
+	}, 20*time.Second, 10*time.Millisecond)
 	proxyA.Restore()
 	for name, cache := range map[string]*redis.Cache{"the writer": a, "another": b} {
 		require.Eventually(t, func() bool {

@@ -1,5 +1,10 @@
 package redis
 
+import "github.com/sony/gobreaker/v2"
+
+// UsesRedis says whether a cache asks Redis, whether or not it believes it yet.
+func (c *Cache) UsesRedis() bool { return c.breaker.circuit.State() == gobreaker.StateClosed }
+
 // LocalKeys is how many keys a limiter remembers by itself.
 func (l *RateLimiter) LocalKeys() int {
 	l.local.mu.Lock()
