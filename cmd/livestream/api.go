@@ -7,8 +7,6 @@ import (
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
 	"github.com/livestream-pro/livestream-pro/internal/config"
-	"github.com/livestream-pro/livestream-pro/internal/stripe"
-	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/workflows/client"
@@ -16,9 +14,12 @@ import (
 
 type apiCmd struct {
 	config.Log
+	config.Tracing
 	config.Listen
 	config.Public
 	config.Tokens
+	config.Limits
+	config.Requests
 	config.Postgres
 	config.Redis
 	config.Temporal
@@ -26,47 +27,62 @@ type apiCmd struct {
 	config.Stripe
 }
 
+// loadPerMinute is what one client may ask in a load test, where it stands for
+// many.
+const loadPerMinute = 10_000_000
+
 // Run serves the REST API until ctx ends.
 func (c *apiCmd) Run(ctx context.Context) error {
-	log, err := telemetry.NewLogger(c.Level, "api")
+	o, err := observe(ctx, "api", c.Log, &c.Tracing)
 	if err != nil {
 		return err
 	}
+	defer o.close()
 	now := func() time.Time { return time.Now().UTC() }
-	tokens, err := auth.LoadTokens(c.KeyFile, now)
+	tokens, err := auth.LoadTokens(c.KeyFile, now, c.PreviousKeyFiles...)
 	if err != nil {
 		return err
 	}
-	provider, err := stripe.New(stripe.Config{
-		SecretKey: c.Stripe.SecretKey, BaseURL: c.BaseURL, WebhookSecrets: c.WebhookSecrets, Timeout: c.Timeout,
-	})
+	provider, err := o.openStripe(c.Stripe)
 	if err != nil {
 		return err
 	}
-	temporal, err := lazyTemporal(c.Temporal, log)
+	temporal, err := o.lazyTemporal(c.Temporal)
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
-	db, err := openPostgres(ctx, c.Postgres)
+	db, err := o.openPostgres(ctx, c.Postgres)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	cache, err := openRedis(ctx, c.Redis)
+	cache, err := o.openRedis(ctx, c.Redis)
 	if err != nil {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := openS3(c.S3)
+	bucket, err := o.openS3(c.S3)
 	if err != nil {
 		return err
+	}
+	limits := httpapi.Limits{
+		ReadsPerMinute: c.ReadsPerMinute, WritesPerMinute: c.WritesPerMinute, LoginsPerMinute: c.LoginsPerMinute, LoginsPerAccount: c.LoginsPerAccount,
+	}
+	if c.Limits.Load() {
+		limits = httpapi.Limits{ReadsPerMinute: loadPerMinute, WritesPerMinute: loadPerMinute, LoginsPerMinute: loadPerMinute, LoginsPerAccount: loadPerMinute}
 	}
 	var (
 		workflows = client.New(temporal)
 		push      = redis.NewNotifications(cache)
+		limiter   = redis.NewRateLimiter(cache)
 	)
-	server, err := httpapi.New(httpapi.Config{PublicURL: c.Public.URL, ChatURLs: c.ChatURLs}, httpapi.Deps{
+	if err := o.registry.Register(limiter); err != nil {
+		return err
+	}
+	server, err := httpapi.New(httpapi.Config{
+		PublicURL: c.Public.URL, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits,
+	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: postgres.NewUsers(db), Follows: postgres.NewFollows(db),
 		Streams: postgres.NewStreams(db), Viewers: redis.NewPresence(cache), Recordings: postgres.NewRecordings(db), Uploads: bucket,
@@ -74,13 +90,14 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,
 		Idempotency: postgres.NewIdempotencyKeys(db), Tickets: redis.NewTickets(cache), Workflows: workflows,
+		Database: db, LastWrites: redis.NewLastWrites(cache), RateLimiter: limiter,
 		Checks: map[string]func(context.Context) error{
 			"postgres": db.Ping, "replicas": db.PingReplicas, "redis": cache.Ping, "temporal": workflows.Ping, "s3": bucket.Ping,
 		},
-		Log: log, Registry: telemetry.NewRegistry(), Now: now,
+		Log: o.log, Registry: o.registry, Now: now,
 	})
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c.Listen.Address, server, log, func(context.Context) { server.Drain() })
+	return serve(ctx, c.Listen.Address, server, o.log, func(context.Context) { server.Drain() })
 }

@@ -10,7 +10,6 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/chat"
 	"github.com/livestream-pro/livestream-pro/internal/config"
-	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 )
@@ -30,23 +29,23 @@ const loadMessagesPerSecond = 1000
 
 // Run serves the WebSockets until ctx ends.
 func (c *chatCmd) Run(ctx context.Context) error {
-	log, err := telemetry.NewLogger(c.Level, "chat")
+	o, err := observe(ctx, "chat", c.Log, nil)
 	if err != nil {
 		return err
 	}
-	registry := telemetry.NewRegistry()
-	db, err := openPostgres(ctx, c.Postgres)
+	defer o.close()
+	db, err := o.openPostgres(ctx, c.Postgres)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	cache, err := openRedis(ctx, c.Redis)
+	cache, err := o.openRedis(ctx, c.Redis)
 	if err != nil {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
 	limits := chat.Config{AllowedOrigins: c.Origins}
-	if c.Profile == "load" {
+	if c.Load() {
 		limits.MessagesPerSecond = loadMessagesPerSecond
 	}
 	server, err := chat.New(limits, chat.Deps{
@@ -61,7 +60,7 @@ func (c *chatCmd) Run(ctx context.Context) error {
 			return heard.Push, heard.Logout
 		},
 		Checks: map[string]func(context.Context) error{"postgres": db.Ping, "redis": cache.Ping},
-		Log:    log, Metrics: registry,
+		Log:    o.log, Metrics: o.registry,
 	})
 	if err != nil {
 		return err
@@ -79,6 +78,6 @@ func (c *chatCmd) Run(ctx context.Context) error {
 	}()
 	mux := http.NewServeMux()
 	mux.Handle("/", server)
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return serve(ctx, c.Listen.Address, mux, log, server.Drain)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
+	return serve(ctx, c.Listen.Address, mux, o.log, server.Drain)
 }

@@ -31,7 +31,7 @@ type grantCmd struct {
 
 // Run makes the member an administrator.
 func (c *grantCmd) Run(ctx context.Context) error {
-	db, err := openPostgres(ctx, c.Postgres)
+	db, err := postgres.Open(ctx, postgresConfig(c.Postgres))
 	if err != nil {
 		return err
 	}

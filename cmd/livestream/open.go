@@ -5,10 +5,14 @@ import (
 	"fmt"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/interceptor"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	"github.com/livestream-pro/livestream-pro/internal/config"
+	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
@@ -16,17 +20,19 @@ import (
 )
 
 // dialTemporal waits for Temporal, so that a role may be started before it.
-func dialTemporal(ctx context.Context, c config.Temporal, log *zap.Logger) (client.Client, error) {
+func (o *observed) dialTemporal(ctx context.Context, c config.Temporal) (client.Client, error) {
+	options, err := o.temporalOptions(c)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		temporal, err := client.DialContext(ctx, client.Options{
-			HostPort: c.Address, Namespace: c.Namespace, Logger: telemetry.NewTemporalLogger(log),
-		})
+		temporal, err := client.DialContext(ctx, options)
 		if err == nil {
 			return temporal, nil
 		}
-		log.Warn("waiting for Temporal", zap.String("address", c.Address), zap.Error(err))
+		o.log.Warn("waiting for Temporal", zap.String("address", c.Address), zap.Error(err))
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("temporal at %s (TEMPORAL_ADDRESS) is not there: %w", c.Address, err)
@@ -36,20 +42,73 @@ func dialTemporal(ctx context.Context, c config.Temporal, log *zap.Logger) (clie
 }
 
 // lazyTemporal connects on first use: reads and playback work without Temporal.
-func lazyTemporal(c config.Temporal, log *zap.Logger) (client.Client, error) {
-	return client.NewLazyClient(client.Options{HostPort: c.Address, Namespace: c.Namespace, Logger: telemetry.NewTemporalLogger(log)})
+func (o *observed) lazyTemporal(c config.Temporal) (client.Client, error) {
+	options, err := o.temporalOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	return client.NewLazyClient(options)
 }
 
-func openPostgres(ctx context.Context, c config.Postgres) (*postgres.DB, error) {
-	return postgres.Open(ctx, postgres.Config{
-		URL: c.URL, ReplicaURLs: c.ReplicaURLs, MaxConns: c.MaxConns, ConnectTimeout: c.Connect, IdleTimeout: c.Idle,
+// temporalOptions are a client's. Its workers trace too.
+func (o *observed) temporalOptions(c config.Temporal) (client.Options, error) {
+	tracing, err := telemetry.NewTemporalTracing(o.traces)
+	if err != nil {
+		return client.Options{}, err
+	}
+	return client.Options{
+		HostPort: c.Address, Namespace: c.Namespace, Logger: telemetry.NewTemporalLogger(o.log),
+		Interceptors:      []interceptor.ClientInterceptor{tracing},
+		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{o.external.TemporalCalls()}},
+	}, nil
+}
+
+func (o *observed) openPostgres(ctx context.Context, c config.Postgres) (*postgres.DB, error) {
+	tracer, err := telemetry.NewPostgresTracer(o.registry, o.traces)
+	if err != nil {
+		return nil, err
+	}
+	settings := postgresConfig(c)
+	settings.Tracer = tracer
+	db, err := postgres.Open(ctx, settings)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.registry.Register(telemetry.NewPostgresCollector(db.Stats)); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("register the pools' metrics: %w", err)
+	}
+	return db, nil
+}
+
+func postgresConfig(c config.Postgres) postgres.Config {
+	return postgres.Config{URL: c.URL, ReplicaURLs: c.ReplicaURLs, MaxConns: c.MaxConns, ConnectTimeout: c.Connect, IdleTimeout: c.Idle}
+}
+
+func (o *observed) openRedis(ctx context.Context, c config.Redis) (*redis.Client, error) {
+	cache, err := redis.Open(ctx, redis.Config{
+		URL: c.URL, PoolSize: c.Active, MaxIdle: c.Idle, ConnMaxLifetime: c.Lifetime,
+		Instrument: func(client *goredis.Client) error { return telemetry.InstrumentRedis(client, o.traces) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := o.registry.Register(telemetry.NewRedisCollector(cache.Stats)); err != nil {
+		cache.Close() //nolint:errcheck // it was not used
+		return nil, fmt.Errorf("register the pools' metrics: %w", err)
+	}
+	return cache, nil
+}
+
+func (o *observed) openS3(c config.S3) (*s3.Bucket, error) {
+	return s3.Open(s3.Config{
+		Endpoint: c.Endpoint, PublicEndpoint: c.Public, Region: c.Region, Bucket: c.Bucket, AccessKey: c.AccessKey, SecretKey: c.SecretKey,
+		Transport: o.external.Transport("s3"),
 	})
 }
 
-func openRedis(ctx context.Context, c config.Redis) (*redis.Client, error) {
-	return redis.Open(ctx, redis.Config{URL: c.URL, PoolSize: c.Active, MaxIdle: c.Idle, ConnMaxLifetime: c.Lifetime})
-}
-
-func openS3(c config.S3) (*s3.Bucket, error) {
-	return s3.Open(s3.Config{Endpoint: c.Endpoint, PublicEndpoint: c.Public, Region: c.Region, Bucket: c.Bucket, AccessKey: c.AccessKey, SecretKey: c.SecretKey})
+func (o *observed) openStripe(c config.Stripe) (*stripe.Client, error) {
+	return stripe.New(stripe.Config{
+		SecretKey: c.SecretKey, BaseURL: c.BaseURL, WebhookSecrets: c.WebhookSecrets, Timeout: c.Timeout, Transport: o.external.Transport("stripe"),
+	})
 }

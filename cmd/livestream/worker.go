@@ -10,13 +10,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.uber.org/zap"
 
 	"github.com/livestream-pro/livestream-pro/activities"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
-	"github.com/livestream-pro/livestream-pro/internal/stripe"
-	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/storage/s3"
@@ -29,6 +26,7 @@ type workerCmd struct {
 	Scratch string   `name:"scratch-dir" env:"SCRATCH_DIR" type:"path" help:"Folder for files that are being worked on; the system's own when it is empty."`
 
 	config.Log
+	config.Tracing
 	config.Listen
 	config.Postgres
 	config.Redis
@@ -44,31 +42,31 @@ func (c *workerCmd) Run(ctx context.Context) error {
 			return fmt.Errorf("there is no queue %q; there are %v", queue, workers.Queues)
 		}
 	}
-	log, err := telemetry.NewLogger(c.Level, "worker")
+	o, err := observe(ctx, "worker", c.Log, &c.Tracing)
 	if err != nil {
 		return err
 	}
-	registry := telemetry.NewRegistry()
-	temporal, err := dialTemporal(ctx, c.Temporal, log)
+	defer o.close()
+	temporal, err := o.dialTemporal(ctx, c.Temporal)
 	if err != nil {
 		return err
 	}
 	defer temporal.Close()
-	db, err := openPostgres(ctx, c.Postgres)
+	db, err := o.openPostgres(ctx, c.Postgres)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	cache, err := openRedis(ctx, c.Redis)
+	cache, err := o.openRedis(ctx, c.Redis)
 	if err != nil {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := openS3(c.S3)
+	bucket, err := o.openS3(c.S3)
 	if err != nil {
 		return err
 	}
-	steps, err := c.activities(db, cache, bucket, log)
+	steps, err := c.activities(db, cache, bucket, o)
 	if err != nil {
 		return err
 	}
@@ -89,11 +87,11 @@ func (c *workerCmd) Run(ctx context.Context) error {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
-	return serve(ctx, c.Listen.Address, mux, log, func(context.Context) { draining.Store(true) })
+	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
+	return serve(ctx, c.Listen.Address, mux, o.log, func(context.Context) { draining.Store(true) })
 }
 
-func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, log *zap.Logger) (workers.Activities, error) {
+func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed) (workers.Activities, error) {
 	var (
 		streams       = postgres.NewStreams(db)
 		notifications = postgres.NewNotifications(db)
@@ -108,17 +106,15 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
-		Archives:      &activities.Archives{Store: archives, Timeline: streams, Objects: bucket, Notify: notifications, Push: push, Log: log, Now: now},
+		Archives:      &activities.Archives{Store: archives, Timeline: streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
-		provider, err := stripe.New(stripe.Config{
-			SecretKey: c.Stripe.SecretKey, BaseURL: c.BaseURL, WebhookSecrets: c.WebhookSecrets, Timeout: c.Timeout,
-		})
+		provider, err := o.openStripe(c.Stripe)
 		if err != nil {
 			return steps, err
 		}
 		steps.Transactions = &activities.Transactions{
-			Store: postgres.NewTransactions(db), Stripe: provider, Users: postgres.NewUsers(db), Chat: chat, Push: push, Log: log, Now: now,
+			Store: postgres.NewTransactions(db), Stripe: provider, Users: postgres.NewUsers(db), Chat: chat, Push: push, Log: o.log, Now: now,
 		}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
@@ -131,7 +127,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			return steps, err
 		}
 		steps.Media = &activities.Media{
-			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: log,
+			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: o.log,
 		}
 	}
 	return steps, nil

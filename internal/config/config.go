@@ -10,6 +10,13 @@ type Log struct {
 	Level string `name:"log-level" env:"LOG_LEVEL" default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info, warn or error."`
 }
 
+// Tracing says where traces go. What else the collector wants, as headers or
+// certificates, OpenTelemetry's exporter reads itself from OTEL_EXPORTER_OTLP_….
+type Tracing struct {
+	Collector string  `name:"otel-exporter-otlp-endpoint" env:"OTEL_EXPORTER_OTLP_ENDPOINT" help:"Address of a collector that takes OTLP over HTTP, as http://host:4318; no traces are recorded when it is empty."`
+	Ratio     float64 `name:"otel-traces-sampler-arg" env:"OTEL_TRACES_SAMPLER_ARG" default:"0.1" help:"Part of the requests that are traced, 0 to 1; a request that comes with a traceparent is traced when that says so."`
+}
+
 // Listen is the address that a role serves: its requests, or for a worker its
 // health and metrics.
 type Listen struct {
@@ -61,7 +68,7 @@ type Stripe struct {
 type Public struct {
 	URL      string   `name:"public-url" env:"PUBLIC_URL" default:"http://127.0.0.1:8080" help:"Address of the API as clients see it."`
 	ChatURLs []string `name:"chat-urls" env:"CHAT_URLS" sep:" " default:"ws://127.0.0.1:8081" help:"Addresses of the chat nodes as clients see them, separated by blanks."`
-	Origins  []string `name:"allowed-origins" env:"ALLOWED_ORIGINS" sep:" " help:"Origins of the web pages that may open WebSockets, separated by blanks."`
+	Origins  []string `name:"allowed-origins" env:"ALLOWED_ORIGINS" sep:" " help:"Origins of the web pages that may open WebSockets and read the API's answers, separated by blanks."`
 }
 
 // Tokens is what access tokens are signed with, and what else verifies them.
@@ -73,4 +80,16 @@ type Tokens struct {
 // Limits chooses a set of limits.
 type Limits struct {
 	Profile string `name:"limits" env:"LIMITS" default:"normal" enum:"normal,load" help:"normal, or load for a load test that comes from one address."`
+}
+
+// Load says whether one address stands for many clients.
+func (l Limits) Load() bool { return l.Profile == "load" }
+
+// Requests are the limits of the API's clients.
+type Requests struct {
+	TrustedProxies   []string `name:"trusted-proxies" env:"TRUSTED_PROXIES" sep:" " help:"Addresses or networks whose X-Forwarded-For is believed, separated by blanks; none by default."`
+	ReadsPerMinute   int      `name:"reads-per-minute" env:"READS_PER_MINUTE" default:"1200" help:"GET requests of one member, or of one address without a token."`
+	WritesPerMinute  int      `name:"writes-per-minute" env:"WRITES_PER_MINUTE" default:"300" help:"Other requests of one member."`
+	LoginsPerMinute  int      `name:"logins-per-minute" env:"LOGINS_PER_MINUTE" default:"120" help:"Logins, registrations and refreshes from one address."`
+	LoginsPerAccount int      `name:"logins-per-account" env:"LOGINS_PER_ACCOUNT" default:"10" help:"Logins to one account in a minute, from all addresses together."`
 }
