@@ -72,11 +72,13 @@ func TestWorkerKilledInTheMiddleOfAFanOut(t *testing.T) {
 func (s *stack) followedBy(creator member, followers int) {
 	s.Helper()
 	_, err := s.db.Exec(s.ctx, `
-		INSERT INTO users (id, username, email, display_name, password_hash)
-		SELECT uuid_v7(), 'follower_' || n, 'follower_' || n || '@example.com', 'Follower ' || n, '!' FROM generate_series(1, $1::int) n`, followers)
-	require.NoError(s, err)
-	_, err = s.db.Exec(s.ctx, `
-		INSERT INTO follows (follower_id, following_id) SELECT id, $1 FROM users WHERE password_hash = '!'`, creator.id)
+		WITH fans AS (
+			INSERT INTO users (id, username, email, display_name, password_hash)
+			SELECT uuid_v7(), name, name || '@example.com', name, '!'
+			FROM (SELECT left(md5($1::text || n), 20) AS name FROM generate_series(1, $2::int) n) names
+			RETURNING id
+		)
+		INSERT INTO follows (follower_id, following_id) SELECT id, $1::uuid FROM fans`, creator.id, followers)
 	require.NoError(s, err)
 	_, err = s.db.Exec(s.ctx, `INSERT INTO follow_counts (user_id, followers) VALUES ($1, $2)`, creator.id, followers)
 	require.NoError(s, err)
@@ -90,7 +92,7 @@ func (s *stack) hold(creator member, n int) (release func()) {
 	var follower uuid.UUID
 	row := tx.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, n)
 	require.NoError(s, row.Scan(&follower))
-	_, err := tx.Exec(s.ctx, "INSERT INTO inboxes (user_id, last_seq) VALUES ($1, 1)", follower)
+	_, err := tx.Exec(s.ctx, "INSERT INTO inboxes AS i (user_id, last_seq) VALUES ($1, 1) ON CONFLICT (user_id) DO UPDATE SET last_seq = i.last_seq", follower)
 	require.NoError(s, err)
 	return func() { require.NoError(s, tx.Rollback(s.ctx)) }
 }

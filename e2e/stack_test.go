@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log"
@@ -68,7 +67,7 @@ func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int) *stack {
 	if temporal == nil {
 		s.env.TemporalNamespace = testenv.Namespace(t)
 	} else {
-		s.env.TemporalAddress = temporal.Address
+		s.env.TemporalAddress, s.env.TemporalNamespace = temporal.Address, temporal.Namespace
 	}
 	s.env.APIURL = "http://" + free(t)
 	s.env.ChatURLs = []string{"ws://" + free(t), "ws://" + free(t)}
@@ -106,15 +105,13 @@ func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int) *stack {
 		}
 	}
 	t.Cleanup(func() {
-		for _, role := range roles {
-			role.Kill()
-		}
 		if t.Failed() {
 			s.showLogs(roles)
 		}
 	})
 	for _, role := range roles {
 		require.NoError(t, role.Start())
+		t.Cleanup(role.Kill)
 	}
 	for _, role := range roles {
 		require.NoError(t, role.Ready(s.ctx))
@@ -156,8 +153,12 @@ func (s *stack) dialTemporal() {
 	s.Cleanup(s.temporal.Close)
 }
 
-// logTail is how much of a role's log a failed test shows.
-const logTail = 4 << 10
+// logTail is how many lines of a role's log a failed test shows, each up to
+// lineTail: of those that say that something is wrong.
+const (
+	logTail  = 10
+	lineTail = 600
+)
 
 func (s *stack) showLogs(roles []*devstack.Role) {
 	for _, role := range roles {
@@ -166,8 +167,13 @@ func (s *stack) showLogs(roles []*devstack.Role) {
 			s.Logf("the log of %s: %v", role.Name, err)
 			continue
 		}
-		content = content[max(0, len(content)-logTail):]
-		s.Logf("the end of the log of %s:\n%s", role.Name, bytes.TrimSpace(content))
+		var lines []string
+		for line := range strings.Lines(string(content)) {
+			if !strings.Contains(line, `"level":"info"`) {
+				lines = append(lines, strings.TrimSpace(line[:min(len(line), lineTail)]))
+			}
+		}
+		s.Logf("what %s complains of:\n%s", role.Name, strings.Join(lines[max(0, len(lines)-logTail):], "\n"))
 	}
 }
 

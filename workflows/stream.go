@@ -92,16 +92,16 @@ func (s *stream) run(ctx workflow.Context) error {
 	if err := s.tellFollowers(steady); err != nil {
 		return err
 	}
-	if err := s.broadcast(ctx); err != nil && !temporal.IsCanceledError(err) {
+	wait := ctx
+	if err := s.broadcast(ctx); temporal.IsCanceledError(err) {
+		wait = steady // that cancel has done its work
+	} else if err != nil {
 		return err
 	}
 	if err := s.finish(steady); err != nil {
 		return err
 	}
-	if ctx.Err() != nil {
-		ctx = steady // that cancel has ended the broadcast
-	}
-	if err := s.collectRecording(ctx, steady); err != nil {
+	if err := s.collectRecording(wait, steady); err != nil {
 		return err
 	}
 	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
@@ -125,11 +125,16 @@ func (s *stream) start(ctx workflow.Context) bool {
 }
 
 // late says whether the one who asked has been told by now that it did not work.
-// A reset is late on purpose.
+// A reset is late on purpose; only the run's own id tells one, and a replay
+// elsewhere has another, so that what it told is kept in the history.
 func late(ctx workflow.Context) bool {
 	info := workflow.GetInfo(ctx)
-	reset := info.OriginalRunID != "" && info.OriginalRunID != info.WorkflowExecution.RunID
-	return !reset && workflow.Now(ctx).Sub(info.WorkflowStartTime) > StartDeadline
+	if workflow.Now(ctx).Sub(info.WorkflowStartTime) <= StartDeadline {
+		return false
+	}
+	reset := false
+	told := workflow.SideEffect(ctx, func(workflow.Context) any { return info.OriginalRunID != info.WorkflowExecution.RunID })
+	return told.Get(&reset) != nil || !reset
 }
 
 // withdraw closes the workflow of a start that did not work. A refusal is an

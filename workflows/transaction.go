@@ -87,6 +87,7 @@ func (p *payment) run(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
+	received(steady, SignalStripeEvent) // what Stripe says after that is known
 	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
