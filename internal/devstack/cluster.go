@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Cluster is a Postgres primary with its replicas and nothing else, for tests and
@@ -47,3 +48,7 @@ func StartCluster(ctx context.Context, dir string, replicas int) (_ *Cluster, er
 
 // Close stops all of it.
 func (c *Cluster) Close() { c.stack.Close() }
+
+// PostgresOwner is who runs Postgres, and programs that like it refuse to be root;
+// nil is the caller.
+func PostgresOwner() (*syscall.Credential, error) { return postgresOwner() }

@@ -44,8 +44,8 @@ func SizesAt(scale float64) Sizes {
 	}
 }
 
-// minScale still has every member with a part, and a row of each kind.
-const minScale = 0.005
+// MinScale is the least: it still has every member with a part, and a row of each kind.
+const MinScale = 0.005
 
 // UserID is the id of member n, counted from 1.
 func UserID(n int) uuid.UUID { return id("a", n) }
@@ -67,10 +67,10 @@ func id(kind string, n int) uuid.UUID {
 // kinds are the letters in the ids, by the word that stands for them in SQL:
 // user!(n) is the id of member n.
 var kinds = map[string]string{
-	"user": "a", "stream": "b", "archive": "c", "transaction": "d", "session": "e", "upload": "f", "account": "1", "posting": "2",
+	"user": "a", "stream": "b", "archive": "c", "transaction": "d", "session": "e", "upload": "f", "account": "1", "posting": "2", "notification": "3",
 }
 
-var idCall = regexp.MustCompile(`\b(\w+)!\(([^()]*)\)`)
+var idCall = regexp.MustCompile(`\b(\w+)!\(((?:[^()]|\([^()]*\))*)\)`)
 
 func (s Sizes) sql(text string) string {
 	text = idCall.ReplaceAllStringFunc(text, func(call string) string {
@@ -98,8 +98,8 @@ type Options struct {
 // Fill fills an empty database that has the product's schema, as a superuser. It
 // goes past foreign keys, triggers and, until the end, indexes.
 func Fill(ctx context.Context, url string, o Options) error {
-	if o.Scale < minScale {
-		return fmt.Errorf("big data: scale %v is less than %v", o.Scale, minScale)
+	if o.Scale < MinScale {
+		return fmt.Errorf("big data: scale %v is less than %v", o.Scale, MinScale)
 	}
 	if o.PasswordHash == "" {
 		o.PasswordHash = "none"
@@ -110,9 +110,10 @@ func Fill(ctx context.Context, url string, o Options) error {
 	if err != nil {
 		return fmt.Errorf("big data: %w", err)
 	}
-	var drops, builds, loads []step
+	var drops []string
+	var builds, loads []step
 	for _, i := range indexes {
-		drops = append(drops, step{"drop " + i.name, i.drop})
+		drops = append(drops, i.drop)
 		builds = append(builds, step{"index " + i.name, i.create})
 	}
 	for _, t := range tables {
@@ -122,7 +123,7 @@ func Fill(ctx context.Context, url string, o Options) error {
 	for _, phase := range []struct {
 		steps    []step
 		parallel int
-	}{{drops, 1}, {loads, parallel}, {append([]step{counts}, builds...), parallel}, {[]step{{"analyze", "VACUUM ANALYZE"}}, 1}} {
+	}{{[]step{{"drop indexes", strings.Join(drops, ";")}}, 1}, {loads, parallel}, {append([]step{counts}, builds...), parallel}, {[]step{{"analyze", "VACUUM ANALYZE"}}, 1}} {
 		if err := f.run(ctx, phase.parallel, phase.steps); err != nil {
 			return fmt.Errorf("big data: %w", err)
 		}

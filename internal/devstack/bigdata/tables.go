@@ -44,7 +44,7 @@ SELECT user!(n), 'member_' || n, 'member_' || n || '@example.com', 'Member ' || 
 FROM generate_series(1, {users}) n`},
 	{"notifications", `
 INSERT INTO notifications (id, user_id, seq, key, type, read, created_at, data)
-SELECT gen_random_uuid(), user!(n), seq, 'new_follower:' || seq, 'new_follower', seq > 1, timestamptz '2025-06-01' + (n + seq) * interval '1 second',
+SELECT notification!(CASE n WHEN 1 THEN seq ELSE {inbox} + 2 * n + seq END), user!(n), seq, 'new_follower:' || seq, 'new_follower', seq > 1, timestamptz '2025-06-01' + (n + seq) * interval '1 second',
 	jsonb_build_object('user_id', user!(seq), 'username', 'member_' || seq, 'count', 1)
 FROM (
 	SELECT n, seq FROM generate_series(2, {users}) n, generate_series(1, 2) seq
