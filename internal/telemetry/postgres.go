@@ -39,9 +39,10 @@ func NewPostgresTracer(registry prometheus.Registerer, provider trace.TracerProv
 func queryName(sql string) string {
 	rest, named := strings.CutPrefix(sql, "-- name: ")
 	if !named {
-		switch sql {
+		word, _, _ := strings.Cut(sql, " ") // options and settings may follow
+		switch word = strings.ToLower(strings.TrimSuffix(word, ";")); word {
 		case "begin", "commit", "rollback":
-			return sql
+			return word
 		}
 		return "other"
 	}

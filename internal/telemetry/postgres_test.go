@@ -74,14 +74,16 @@ func TestQueriesAreCountedByName(t *testing.T) {
 		_, err := tx.Exec(ctx, "-- name: users.lock\nSELECT 1")
 		return err
 	}))
-	require.Error(t, pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { return context.Canceled }))
+	for _, options := range []pgx.TxOptions{{IsoLevel: pgx.Serializable}, {BeginQuery: "BEGIN; SET LOCAL lock_timeout = 100"}} {
+		require.Error(t, pgx.BeginTxFunc(ctx, pool, options, func(tx pgx.Tx) error { return context.Canceled }))
+	}
 
 	counts := map[string]uint64{}
 	for query, metric := range series(t, registry, "db_query_duration_seconds") {
 		counts[query] = metric.GetHistogram().GetSampleCount()
 	}
 	require.Equal(t, map[string]uint64{
-		"users.by_id": 3, "users.broken": 1, "users.lock": 1, "begin": 2, "commit": 1, "rollback": 1, "other": 1,
+		"users.by_id": 3, "users.broken": 1, "users.lock": 1, "begin": 3, "commit": 1, "rollback": 2, "other": 1,
 	}, counts, "what has no name of ours does not make series")
 }
 
