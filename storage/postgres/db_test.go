@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -24,6 +25,10 @@ func TestOpenRefusesBadConfig(t *testing.T) {
 		"negative connections":     {URL: good, MaxConns: -1},
 		"negative connect timeout": {URL: good, ConnectTimeout: -1},
 		"negative idle timeout":    {URL: good, IdleTimeout: -1},
+		"negative lag":             {URL: good, MaxLag: -1},
+		"no statement timeout":     {URL: good, StatementTimeout: time.Microsecond},
+		"no lock timeout":          {URL: good, LockTimeout: -1},
+		"no idle timeout in tx":    {URL: good, IdleInTxTimeout: -1},
 	} {
 		_, err := postgres.Open(testenv.Context(t), config)
 		require.Error(t, err, name)
@@ -130,6 +135,76 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 	_, err = s.Users.ByID(ctx, user.ID)
 	requireCode(t, livestream.CodeUnavailable, err)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+// A statement that waits for somebody else is given up in time, alone and in a
+// transaction, and what it held is free.
+func TestWaitsAreBounded(t *testing.T) {
+	t.Parallel()
+	s, ctx := storeAt(t, postgres.Config{URL: testenv.Database(t), StatementTimeout: 500 * time.Millisecond, LockTimeout: 100 * time.Millisecond}), testenv.Context(t)
+	user := s.MustCreateUser(t)
+	stream := s.MustCreateStream(t, user.ID)
+	conn, err := pgx.Connect(ctx, s.URL)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "BEGIN; LOCK TABLE users, streams")
+	require.NoError(t, err)
+
+	_, err = s.Users.ByID(ctx, user.ID)
+	requireCode(t, livestream.CodeUnavailable, err)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, err = s.Streams.Finish(ctx, stream.ID, now(), 0, 0)
+	requireCode(t, livestream.CodeUnavailable, err)
+	require.ErrorContains(t, err, "lock timeout")
+	require.Eventually(t, func() bool {
+		return s.Number(t, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 0
+	}, 10*time.Second, 10*time.Millisecond, "nobody waits on the server")
+
+	_, err = conn.Exec(ctx, "ROLLBACK")
+	require.NoError(t, err)
+	_, err = s.Streams.Finish(ctx, stream.ID, now(), 0, 0)
+	require.NoError(t, err)
+}
+
+func TestSlowStatementInTransaction(t *testing.T) {
+	t.Parallel()
+	s, ctx := storeAt(t, postgres.Config{URL: testenv.Database(t), StatementTimeout: 100 * time.Millisecond}), testenv.Context(t)
+	follower, followee := s.MustCreateUser(t), s.MustCreateUser(t)
+	s.MustExec(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END';
+		CREATE TRIGGER slow BEFORE INSERT ON follows FOR EACH ROW EXECUTE FUNCTION slow()`)
+	_, err := s.Follows.Follow(ctx, follower.ID, followee.ID)
+	requireCode(t, livestream.CodeUnavailable, err)
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM follows"))
+}
+
+// The locks of a process that hangs, or whose network is gone, do not stay.
+func TestLocksOfWhoFallsSilentEnd(t *testing.T) {
+	t.Parallel()
+	database := testenv.Database(t)
+	direct := storeAt(t, postgres.Config{URL: database})
+	proxy, url := testenv.NewProxy(t, database)
+	s, ctx := storeAt(t, postgres.Config{URL: url, IdleInTxTimeout: 200 * time.Millisecond, LockTimeout: time.Minute, StatementTimeout: time.Minute}), testenv.Context(t)
+	stream := direct.MustCreateStream(t, direct.MustCreateUser(t).ID)
+	conn, err := pgx.Connect(ctx, database)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, "BEGIN; LOCK TABLE streams")
+	require.NoError(t, err)
+
+	silent, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = s.Streams.Finish(silent, stream.ID, now(), 0, 0) // it never hears
+	}()
+	require.Eventually(t, func() bool { return direct.Number(t, "SELECT count(*) FROM pg_locks WHERE NOT granted") == 1 }, 10*time.Second, 10*time.Millisecond)
+	proxy.Freeze()
+	_, err = conn.Exec(ctx, "ROLLBACK")
+	require.NoError(t, err)
+	_, err = direct.Streams.Finish(ctx, stream.ID, now(), 0, 0)
+	require.NoError(t, err, "the row is free within the lock timeout of another one")
+	cancel()
+	<-ended
 }
 
 func TestCallerWhoGoesAwayIsNoOutage(t *testing.T) {

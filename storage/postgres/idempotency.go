@@ -30,10 +30,10 @@ UPDATE idempotency_keys SET status = $4, response = $5 WHERE user_id = $1 AND op
 
 	// What somebody else deletes or claims at the moment is left to the next call.
 	deleteOldKeysSQL = `-- name: idempotency_keys.delete_old
-DELETE FROM idempotency_keys WHERE (user_id, operation, key) IN (
-	SELECT user_id, operation, key FROM idempotency_keys WHERE created_at < $1
+DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY (
+	SELECT ctid FROM idempotency_keys WHERE created_at < $1
 	ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
-)`
+))`
 )
 
 type idempotencyRow struct {

@@ -21,7 +21,8 @@ import (
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 )
 
-// store is a database of a test's own, with everything that is kept in it.
+// store is a database of a test's own, with everything that is kept in it. Its URL is
+// the server's own.
 type store struct {
 	*postgres.DB
 	URL           string
@@ -44,11 +45,15 @@ func newStore(tb testing.TB) *store {
 
 func storeAt(tb testing.TB, config postgres.Config) *store {
 	tb.Helper()
+	direct := config.URL
+	if *pooler != "" {
+		config.URL = pooled(tb, config.URL)
+	}
 	db, err := postgres.Open(testenv.Context(tb), config)
 	require.NoError(tb, err)
 	tb.Cleanup(db.Close)
 	return &store{
-		DB: db, URL: config.URL, Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
+		DB: db, URL: direct, Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
 		Streams: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Archives: postgres.NewArchives(db),
 		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Keys: postgres.NewIdempotencyKeys(db),
 		StripeEvents: postgres.NewStripeEvents(db),

@@ -18,7 +18,7 @@ import (
 // Members with a part of their own. All others follow about seven members, have a
 // few notifications and seldom stream.
 const (
-	// Star is followed by everybody, has a tenth of all streams, a fifth of all tips
+	// Star is followed by everybody, has a hundredth of all streams, a fifth of all tips
 	// and the fullest inbox.
 	Star = 1
 	// FirstCreator to LastCreator are followed by 15 % of all members each.

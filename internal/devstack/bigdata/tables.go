@@ -57,7 +57,7 @@ INSERT INTO inboxes (user_id, last_seq) SELECT user!(n), CASE n WHEN 1 THEN {inb
 INSERT INTO notification_settings (user_id, stream_live, new_follower) SELECT user!(n), n % 20 <> 0, n % 30 <> 0 FROM generate_series(10, {users}, 10) n`},
 	{"streams", `
 INSERT INTO streams (id, user_id, title, description, category, tags, status, ingest, viewer_count, peak_viewer_count, started_at, ended_at, created_at, archive_id)
-SELECT stream!(n), CASE WHEN live THEN user!(13 + {streams} - n) WHEN n % 10 = 0 THEN user!(1) ELSE user!(2 + n * 7919 % ({users} - 1)) END,
+SELECT stream!(n), CASE WHEN live THEN user!(13 + {streams} - n) WHEN n % 100 = 50 THEN user!(1) ELSE user!(2 + n * 7919 % ({users} - 1)) END,
 	'Stream ' || n, repeat('What is shown and why. ', n::int % 12), CASE WHEN n % 2 = 0 THEN 'gaming' WHEN n % 4 = 1 THEN 'music' ELSE 'category ' || n % 37 END,
 	ARRAY['tag' || n % 5, 'tag' || n % 7 + 10], status, 'external', viewers, viewers * 2,
 	CASE status WHEN 'starting' THEN 'infinity' ELSE at END, CASE status WHEN 'ended' THEN at + interval '2 hours' END, at,
@@ -85,7 +85,7 @@ SELECT archive!(n), s.id, s.user_id, s.title, status, CASE status WHEN 'ready' T
 FROM (
 	SELECT n, timestamptz '2024-01-01' + 2 * n * interval '5 minutes' + interval '2 hours' AS at,
 		CASE WHEN n % 100 = 0 THEN 'processing' WHEN n % 50 = 1 THEN 'failed' ELSE 'ready' END AS status,
-		stream!(2 * n) AS id, CASE WHEN n % 5 = 0 THEN user!(1) ELSE user!(2 + 2 * n * 7919 % ({users} - 1)) END AS user_id, 'Stream ' || 2 * n AS title
+		stream!(2 * n) AS id, CASE WHEN n % 50 = 25 THEN user!(1) ELSE user!(2 + 2 * n * 7919 % ({users} - 1)) END AS user_id, 'Stream ' || 2 * n AS title
 	FROM generate_series(1, least({archives}, ({streams} - {live} - 10) / 2)) n
 ) s`},
 	{"uploads", `
