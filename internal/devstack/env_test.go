@@ -69,7 +69,7 @@ func productVariables() map[string]bool {
 	variables := map[string]bool{}
 	for _, group := range []any{
 		config.Log{}, config.Listen{}, config.Postgres{}, config.Redis{}, config.Temporal{}, config.S3{}, config.Stripe{},
-		config.Public{}, config.Tokens{}, config.Limits{},
+		config.Public{}, config.Tokens{}, config.Limits{}, config.Tracing{}, config.Requests{},
 	} {
 		for i := range reflect.TypeOf(group).NumField() {
 			tag := reflect.TypeOf(group).Field(i).Tag
