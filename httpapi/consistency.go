@@ -53,6 +53,12 @@ func (s *Server) chooseSource(c *gin.Context) {
 	c.Request = c.Request.WithContext(livestream.WithReadPolicy(c.Request.Context(), policy))
 }
 
+// onPrimary is for what must be as it is now: rights, and what a member alone sees
+// of themself.
+func onPrimary(ctx context.Context) context.Context {
+	return livestream.WithReadPolicy(ctx, livestream.ReadPolicy{})
+}
+
 // noteWrite tells the client, and all processes, how far the database is after a
 // write. It runs before the answer is written: who has the answer reads it.
 func (s *Server) noteWrite(next StrictHandlerFunc, _ string) StrictHandlerFunc {

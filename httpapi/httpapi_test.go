@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/trace/noop"
 	temporal "go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
@@ -163,7 +164,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Checks: map[string]func(context.Context) error{
 			"postgres": p.db.Ping, "replicas": p.db.PingReplicas, "redis": cache.Ping, "temporal": wf.Ping, "s3": p.bucket.Ping,
 		},
-		Log: zap.NewNop(), Registry: prometheus.NewRegistry(), Now: now,
+		Log: zap.NewNop(), Registry: prometheus.NewRegistry(), Traces: noop.NewTracerProvider(), Now: now,
 	})
 	require.NoError(tb, err)
 	if o.noWorkers {

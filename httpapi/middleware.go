@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 )
 
 const (
@@ -57,12 +58,17 @@ func (m metrics) register(registry *prometheus.Registry) error {
 	return errors.Join(registry.Register(m.seconds), registry.Register(m.inFlight))
 }
 
+// askedAllTheTime are addresses that no log or trace needs to know of.
+var askedAllTheTime = map[string]bool{"/health": true, "/ready": true, "/metrics": true}
+
 // observe writes one line a request and counts it under its route, which bounds
 // the number of series.
 func (s *Server) observe(c *gin.Context) {
 	began := time.Now()
 	s.metrics.inFlight.Inc()
 	defer s.metrics.inFlight.Dec()
+	c.Request = c.Request.WithContext(telemetry.WithTimings(c.Request.Context()))
+	timed := c.Request.Context()
 	c.Next()
 	took, route := time.Since(began), c.FullPath()
 	if route == "" {
@@ -70,17 +76,25 @@ func (s *Server) observe(c *gin.Context) {
 	}
 	status := c.Writer.Status()
 	s.metrics.seconds.WithLabelValues(route, c.Request.Method, strconv.Itoa(status)).Observe(took.Seconds())
-	if route == "/health" || route == "/metrics" {
-		return // they are asked for all the time
+	if askedAllTheTime[route] {
+		return
 	}
+	timings := telemetry.TimingsOf(timed)
 	fields := []zap.Field{
 		zap.String("request_id", requestID(c)), zap.String("method", c.Request.Method), zap.String("route", route),
-		zap.Int("status", status), zap.Float64("response_time_ms", float64(took.Microseconds())/1000), zap.Int("bytes", max(c.Writer.Size(), 0)),
+		zap.Int("status", status), zap.Int("bytes", max(c.Writer.Size(), 0)),
+		milliseconds("response_time_ms", took), milliseconds("db_query_time_ms", timings.Database),
+		milliseconds("external_api_time_ms", timings.External), milliseconds("redis_time_ms", timings.Redis),
+		telemetry.TraceID(timed),
 	}
 	if identity, ok := identityOf(c); ok {
 		fields = append(fields, zap.Stringer("user_id", identity.UserID))
 	}
 	s.deps.Log.Info("request", fields...)
+}
+
+func milliseconds(name string, d time.Duration) zap.Field {
+	return zap.Float64(name, float64(d.Microseconds())/1000)
 }
 
 // recover turns a panic into a problem.

@@ -13,9 +13,12 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 )
 
 // Config says how clients reach the product.
@@ -63,6 +66,7 @@ type Deps struct {
 	Checks   map[string]func(context.Context) error
 	Log      *zap.Logger
 	Registry *prometheus.Registry
+	Traces   trace.TracerProvider
 	Now      func() time.Time
 }
 
@@ -115,6 +119,8 @@ func New(config Config, deps Deps) (*Server, error) {
 	if err := s.router.SetTrustedProxies(config.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("httpapi: trusted proxies: %w", err)
 	}
+	s.router.Use(otelgin.Middleware("livestream-api", otelgin.WithTracerProvider(deps.Traces), otelgin.WithPropagators(telemetry.Propagator()),
+		otelgin.WithFilter(func(r *http.Request) bool { return !askedAllTheTime[r.URL.Path] })))
 	s.router.Use(s.identifyRequest, s.observe, s.recover, s.protect, s.allowOrigin)
 	s.router.NoRoute(func(c *gin.Context) {
 		s.fail(c, livestream.Errorf(livestream.CodeNotFound, "there is nothing at this address"))

@@ -121,7 +121,7 @@ func (s *Server) GetTimeline(ctx context.Context, request GetTimelineRequestObje
 //
 // Errors: stream_not_found, forbidden.
 func (s *Server) ownStream(ctx context.Context, id uuid.UUID) (livestream.Stream, error) {
-	stream, err := s.deps.Streams.ByID(ctx, id)
+	stream, err := s.deps.Streams.ByID(onPrimary(ctx), id)
 	if err == nil && stream.UserID != memberOf(ctx).UserID {
 		err = livestream.Errorf(livestream.CodeForbidden, "this stream is another's")
 	}

@@ -17,7 +17,7 @@ type Users interface {
 }
 
 func (s *Server) GetMe(ctx context.Context, _ GetMeRequestObject) (GetMeResponseObject, error) {
-	user, err := s.deps.Users.ByID(ctx, memberOf(ctx).UserID)
+	user, err := s.deps.Users.ByID(onPrimary(ctx), memberOf(ctx).UserID)
 	return GetMe200JSONResponse(meOf(user)), err
 }
 

@@ -66,6 +66,10 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rows, err := o.openStores(db, cache)
+	if err != nil {
+		return err
+	}
 	limits := httpapi.Limits{
 		ReadsPerMinute: c.ReadsPerMinute, WritesPerMinute: c.WritesPerMinute, LoginsPerMinute: c.LoginsPerMinute, LoginsPerAccount: c.LoginsPerAccount,
 	}
@@ -84,9 +88,9 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		PublicURL: c.Public.URL, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
-		Users: postgres.NewUsers(db), Follows: postgres.NewFollows(db),
-		Streams: postgres.NewStreams(db), Viewers: redis.NewPresence(cache), Recordings: postgres.NewRecordings(db), Uploads: bucket,
-		Archives: postgres.NewArchives(db), Media: bucket,
+		Users: rows.users, Follows: rows.follows,
+		Streams: rows.streams, Viewers: redis.NewPresence(cache), Recordings: rows.recordings, Uploads: bucket,
+		Archives: rows.archives, Media: bucket,
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,
 		Idempotency: postgres.NewIdempotencyKeys(db), Tickets: redis.NewTickets(cache), Workflows: workflows,
@@ -94,7 +98,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		Checks: map[string]func(context.Context) error{
 			"postgres": db.Ping, "replicas": db.PingReplicas, "redis": cache.Ping, "temporal": workflows.Ping, "s3": bucket.Ping,
 		},
-		Log: o.log, Registry: o.registry, Now: now,
+		Log: o.log, Registry: o.registry, Traces: o.traces, Now: now,
 	})
 	if err != nil {
 		return err

@@ -92,21 +92,23 @@ func (c *workerCmd) Run(ctx context.Context) error {
 }
 
 func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed) (workers.Activities, error) {
+	rows, err := o.openStores(db, cache)
+	if err != nil {
+		return workers.Activities{}, err
+	}
 	var (
-		streams       = postgres.NewStreams(db)
 		notifications = postgres.NewNotifications(db)
-		archives      = postgres.NewArchives(db)
 		chat          = redis.NewChat(cache)
 		push          = redis.NewNotifications(cache)
 		now           = func() time.Time { return time.Now().UTC() }
 	)
 	steps := workers.Activities{
 		Streams: &activities.Streams{
-			Store: streams, Recordings: postgres.NewRecordings(db), Uploads: bucket,
+			Store: rows.streams, Recordings: rows.recordings, Uploads: bucket,
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
-		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
-		Archives:      &activities.Archives{Store: archives, Timeline: streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
+		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
+		Archives:      &activities.Archives{Store: rows.archives, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := o.openStripe(c.Stripe)
@@ -114,7 +116,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			return steps, err
 		}
 		steps.Transactions = &activities.Transactions{
-			Store: postgres.NewTransactions(db), Stripe: provider, Users: postgres.NewUsers(db), Chat: chat, Push: push, Log: o.log, Now: now,
+			Store: postgres.NewTransactions(db), Stripe: provider, Users: rows.users, Chat: chat, Push: push, Log: o.log, Now: now,
 		}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
@@ -127,7 +129,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			return steps, err
 		}
 		steps.Media = &activities.Media{
-			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: archives, Scratch: scratch, Log: o.log,
+			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: rows.archives, Scratch: scratch, Log: o.log,
 		}
 	}
 	return steps, nil

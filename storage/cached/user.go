@@ -43,11 +43,16 @@ type followCounts struct {
 	Following int64 `json:"following"`
 }
 
-// ByID gives a member; CodeUserNotFound.
+// ByID gives a member; CodeUserNotFound. A copy has neither their address nor
+// their role, which are not for everybody, and for which copies are too old.
 func (s *Users) ByID(ctx context.Context, id uuid.UUID) (livestream.User, error) {
+	if !livestream.ReadPolicyOf(ctx).Replica {
+		return s.UserStore.ByID(ctx, id)
+	}
 	user, counts, err := redis.GetPair(ctx, s.cache.copies, profileEntry(id), countsEntry(id),
 		func(ctx context.Context) (livestream.User, followCounts, error) {
 			user, err := s.UserStore.ByID(ctx, id)
+			user.Email, user.Role = "", ""
 			return user, followCounts{user.FollowerCount, user.FollowingCount}, err
 		})
 	user.FollowerCount, user.FollowingCount = counts.Followers, counts.Following

@@ -14,10 +14,15 @@ import (
 )
 
 // LastWrites are how far members' own writes are in the database's log.
-type LastWrites struct{ client *Client }
+type LastWrites struct {
+	client  *Client
+	breaker breaker
+}
 
 // NewLastWrites are the last writes of a Redis.
-func NewLastWrites(client *Client) *LastWrites { return &LastWrites{client} }
+func NewLastWrites(client *Client) *LastWrites {
+	return &LastWrites{client: client, breaker: newBreaker("last writes", quickTimeout, nil)}
+}
 
 // lastWriteLifetime is longer than any replica that is read from is behind.
 const lastWriteLifetime = time.Minute
@@ -36,20 +41,26 @@ redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 // Note remembers a member's write.
 func (w *LastWrites) Note(ctx context.Context, userID uuid.UUID, position livestream.Position) error {
 	text := fmt.Sprintf("%016x", uint64(position))
-	err := noteWriteScript.Run(ctx, w.client.commands, []string{lastWriteKey(userID)}, text, int(lastWriteLifetime.Seconds())).Err()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	return edge("note a write", err)
+	return edge("note a write", w.breaker.call(ctx, func(ctx context.Context) error {
+		err := noteWriteScript.Run(ctx, w.client.commands, []string{lastWriteKey(userID)}, text, int(lastWriteLifetime.Seconds())).Err()
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
+		return err
+	}))
 }
 
 // Of gives a member's last write; 0 when there was none lately.
 func (w *LastWrites) Of(ctx context.Context, userID uuid.UUID) (livestream.Position, error) {
-	text, err := w.client.commands.Get(ctx, lastWriteKey(userID)).Result()
-	if errors.Is(err, redis.Nil) {
-		return 0, nil
-	}
-	if err != nil {
+	text := ""
+	err := w.breaker.call(ctx, func(ctx context.Context) (err error) {
+		text, err = w.client.commands.Get(ctx, lastWriteKey(userID)).Result()
+		if errors.Is(err, redis.Nil) {
+			return nil
+		}
+		return err
+	})
+	if err != nil || text == "" {
 		return 0, edge("read a last write", err)
 	}
 	position, err := strconv.ParseUint(text, 16, 64)
