@@ -25,13 +25,16 @@ type program struct {
 	service string
 }
 
-// programs are what a stack needs; tests run with the race detector too, which on
-// Linux needs a C compiler.
+// programs are what a stack needs. Tests also want PgBouncer, and on Linux a C
+// compiler for the race detector.
 func programs(test bool) []program {
 	list := []program{
 		{"postgres", func(context.Context) (string, error) { return postgresProgram("postgres") }, []string{"postgresql"}, []string{"postgresql@16"}, "postgresql"},
 		{"redis-server", redisProgram, []string{"redis-server"}, []string{"redis"}, "redis-server"},
 		{"ffmpeg", onPath("ffmpeg"), []string{"ffmpeg"}, []string{"ffmpeg"}, ""},
+	}
+	if test {
+		list = append(list, program{"pgbouncer", onPath("pgbouncer"), []string{"pgbouncer"}, []string{"pgbouncer"}, "pgbouncer"})
 	}
 	if test && runtime.GOOS == "linux" {
 		list = append(list, program{"gcc", onPath("gcc"), []string{"gcc", "libc6-dev"}, nil, ""})
@@ -40,7 +43,18 @@ func programs(test bool) []program {
 }
 
 func onPath(name string) func(context.Context) (string, error) {
-	return func(context.Context) (string, error) { return exec.LookPath(name) }
+	return func(context.Context) (string, error) {
+		// Debian has servers where not everybody's PATH leads.
+		if system := "/usr/sbin/" + name; executable(system) {
+			return system, nil
+		}
+		return exec.LookPath(name)
+	}
+}
+
+func executable(path string) bool {
+	_, err := exec.LookPath(path)
+	return err == nil
 }
 
 // install gets what is missing from apt or brew, and makes sure that what is there
