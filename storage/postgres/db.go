@@ -125,7 +125,7 @@ func Open(ctx context.Context, config Config) (*DB, error) {
 		db.replicas = append(db.replicas, newReplica(s))
 	}
 	if len(db.replicas) > 0 {
-		db.monitor = startMonitor(config.MaxLag, primary, db.replicas)
+		db.monitor = startMonitor(ctx, config.MaxLag, primary, db.replicas)
 	}
 	return db, nil
 }

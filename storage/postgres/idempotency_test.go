@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -46,6 +48,40 @@ func TestClaimErrors(t *testing.T) {
 	_, err = s.Keys.Claim(ctx, newClaim(t, newID(t), "request"))
 	requireCode(t, livestream.CodeUserNotFound, err)
 	require.NoError(t, s.Keys.SaveResponse(ctx, user, "create_tip", "a key that nobody claimed", 201, nil))
+}
+
+func TestDeleteOldKeys(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	user := s.MustCreateUser(t).ID
+	for i := range 5 {
+		claim := newClaim(t, user, "request")
+		claim.Key = fmt.Sprint("key ", i)
+		_, err := s.Keys.Claim(ctx, claim)
+		require.NoError(t, err)
+		s.MustExec(t, "UPDATE idempotency_keys SET created_at = now() - $1 * interval '10 hours' WHERE key = $2", i, claim.Key)
+	}
+	left := func() int64 { return s.Number(t, "SELECT count(*) FROM idempotency_keys") }
+
+	yesterday := now().Add(-24 * time.Hour)
+	deleted, err := s.Keys.DeleteOld(ctx, yesterday, 1)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, deleted, "as many as it may")
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM idempotency_keys WHERE key = 'key 4'"), "the oldest first")
+	deleted, err = s.Keys.DeleteOld(ctx, yesterday, 100)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, deleted)
+	require.EqualValues(t, 3, left(), "those of the last 24 hours stay")
+	deleted, err = s.Keys.DeleteOld(ctx, yesterday, 100)
+	require.NoError(t, err)
+	require.Zero(t, deleted)
+
+	for _, err := range race(4, func(int) error {
+		_, err := s.Keys.DeleteOld(ctx, now().Add(time.Minute), 2)
+		return err
+	}) {
+		require.NoError(t, err, "several may do it at once")
+	}
 }
 
 func TestKeysBelongToOneUserAndOperation(t *testing.T) {

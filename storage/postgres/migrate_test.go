@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -46,7 +47,9 @@ func TestMigrate(t *testing.T) {
 	var steps []string
 	log := func(step string) { steps = append(steps, step) }
 	require.NoError(t, postgres.Migrate(ctx, database, log))
-	require.Len(t, steps, 8)
+	files, err := filepath.Glob("migrations/*.sql")
+	require.NoError(t, err)
+	require.Len(t, steps, len(files))
 	require.Contains(t, steps[0], "00001_users.sql", "a step names its file")
 
 	steps = nil
@@ -65,8 +68,10 @@ func TestMigrateByManyAtOnce(t *testing.T) {
 	}) {
 		require.NoError(t, err)
 	}
+	files, err := filepath.Glob("migrations/*.sql")
+	require.NoError(t, err)
 	slices.Sort(steps)
-	require.Equal(t, []int{0, 0, 0, 0, 8}, steps, "one of them does it all, and the others wait")
+	require.Equal(t, []int{0, 0, 0, 0, len(files)}, steps, "one of them does it all, and the others wait")
 	storeAt(t, postgres.Config{URL: database}).MustCreateUser(t)
 }
 

@@ -40,7 +40,8 @@ type store struct {
 
 func newStore(tb testing.TB) *store {
 	tb.Helper()
-	return storeAt(tb, postgres.Config{URL: testenv.Database(tb)})
+	// What waits for a machine that is busy with other tests fails nothing.
+	return storeAt(tb, postgres.Config{URL: testenv.Database(tb), StatementTimeout: time.Minute, LockTimeout: time.Minute})
 }
 
 func storeAt(tb testing.TB, config postgres.Config) *store {

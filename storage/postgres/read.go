@@ -54,7 +54,7 @@ func readReplica[T any](ctx context.Context, r *replica, query func(ctx context.
 	state := r.state.Load()
 	attempt, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(state.life, cancel)()
+	defer context.AfterFunc(state.life, cancel)() //nolint:contextcheck // the replica's life, not the caller's
 	r.reads.Add(1)
 	r.busy.Add(1)
 	defer r.busy.Add(-1)

@@ -119,9 +119,9 @@ type sample struct {
 	position livestream.Position
 }
 
-// startMonitor watches until stop.
-func startMonitor(maxLag time.Duration, primary *server, replicas []*replica) *monitor {
-	ctx, cancel := context.WithCancel(context.Background())
+// startMonitor watches until stop, not until the context of the start ends.
+func startMonitor(ctx context.Context, maxLag time.Duration, primary *server, replicas []*replica) *monitor {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m := &monitor{maxLag: maxLag, replicas: replicas, wake: make(chan struct{}, 1), changed: make(chan struct{})}
 	var watching sync.WaitGroup
 	watching.Go(func() { m.watchPrimary(ctx, primary) })
@@ -137,7 +137,7 @@ func startMonitor(maxLag time.Duration, primary *server, replicas []*replica) *m
 
 func (m *monitor) watchPrimary(ctx context.Context, primary *server) {
 	p := newProbe(primary, positionSQL)
-	defer p.close()
+	defer p.close(ctx)
 	for {
 		// The earlier time: the position is at least that of then.
 		at := time.Now()
@@ -175,7 +175,7 @@ SELECT pg_last_wal_replay_lsn()::text WHERE pg_is_in_recovery()`
 
 func (m *monitor) watchReplica(ctx context.Context, r *replica) {
 	p := newProbe(r.server, replayedSQL)
-	defer p.close()
+	defer p.close(ctx)
 	for {
 		at := time.Now()
 		var text string
@@ -314,16 +314,16 @@ func (p *probe) ask(ctx context.Context, answer *string) (err error) {
 		}
 	}
 	if err = p.conn.QueryRow(ctx, p.sql).Scan(answer); err != nil {
-		p.close()
+		p.close(ctx)
 	}
 	return err
 }
 
-func (p *probe) close() {
+func (p *probe) close(ctx context.Context) {
 	if p.conn == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
 	defer cancel()
 	_ = p.conn.Close(ctx) // nothing was written on it
 	p.conn = nil
