@@ -62,7 +62,7 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("the benchmark stopped: %w", err)
 	}
 	result.print()
-	err = result.write(filepath.Join(filepath.Dir(env.Dir), benchFile))
+	err = writeResult(filepath.Join(filepath.Dir(env.Dir), benchFile), result)
 	return errors.Join(err, result.failed())
 }
 
@@ -122,7 +122,9 @@ func (b *bench) measure(ctx context.Context) (benchResult, error) {
 	running.Wait()
 	result := benchResult{At: began.UTC(), CPUs: runtime.NumCPU(), Samples: benchSamples, EverySeconds: benchEvery.Seconds()}
 	for i, a := range arms {
-		result.Arms = append(result.Arms, summary(a.name, took[i], failures[i]))
+		stat := summary(a.name, took[i])
+		stat.count(failures[i])
+		result.Arms = append(result.Arms, stat)
 	}
 	result.compare()
 	return result, nil
@@ -149,10 +151,10 @@ func (b *bench) start(creators []member) func(context.Context, int) (func() erro
 			b.mu.Lock()
 			b.streams = append(b.streams, id)
 			b.mu.Unlock()
-			if err := b.cancelFanOut(ctx, id); err != nil {
+			if err := creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil); err != nil {
 				return err
 			}
-			return creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil)
+			return b.cancelFanOut(ctx, id)
 		}, err
 	}
 }
@@ -173,16 +175,20 @@ type armStat struct {
 	P95  float64 `json:"p95"`
 	P99  float64 `json:"p99"`
 	// Failed is how many requests did, Error what the first of them said.
-	Failed int    `json:"failed"`
+	Failed int    `json:"failed,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
 
-func summary(name string, took []time.Duration, failures []error) armStat {
+func summary(name string, took []time.Duration) armStat {
 	slices.Sort(took)
 	at := func(q float64) float64 {
 		return float64(took[min(int(q*float64(len(took))), len(took)-1)].Microseconds()) / 1000
 	}
-	s := armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+	return armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+}
+
+// count notes the requests that failed.
+func (s *armStat) count(failures []error) {
 	for _, err := range failures {
 		if err != nil && s.Failed == 0 {
 			s.Error = err.Error()
@@ -191,7 +197,6 @@ func summary(name string, took []time.Duration, failures []error) armStat {
 			s.Failed++
 		}
 	}
-	return s
 }
 
 // compare sets the ratio of the last arm to the one before.
@@ -218,8 +223,9 @@ func (r *benchResult) failed() error {
 	return nil
 }
 
-func (r *benchResult) write(file string) error {
-	content, err := json.MarshalIndent(r, "", "  ")
+// writeResult writes a benchmark's result where scripts find it.
+func writeResult(file string, result any) error {
+	content, err := json.MarshalIndent(result, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)
 	}

@@ -128,17 +128,28 @@ func (b *bench) follow(ctx context.Context, conn *pgx.Conn, creator string, foll
 	return err
 }
 
-// cancelFanOut tells a fan-out to stop, unless it is done or has not begun.
+// cancelFanOut tells a stream's fan-out to stop, once it has begun: the stream's
+// workflow starts it after the answer.
 func (b *bench) cancelFanOut(ctx context.Context, stream uuid.UUID) error {
-	err := b.temporal.SignalWorkflow(ctx, workflows.NotifyID(stream), "", workflows.SignalCancel, nil)
-	if none := new(serviceerror.NotFound); errors.As(err, &none) {
-		return nil
-	}
-	return err
+	id := workflows.NotifyID(stream)
+	return until(ctx, time.Minute, func() (bool, error) {
+		_, err := b.temporal.DescribeWorkflowExecution(ctx, id, "")
+		if none := new(serviceerror.NotFound); errors.As(err, &none) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		err = b.temporal.SignalWorkflow(ctx, id, "", workflows.SignalCancel, nil)
+		if ended := new(serviceerror.NotFound); errors.As(err, &ended) {
+			return true, nil
+		}
+		return true, err
+	})
 }
 
-// cleanUp stops the fan-outs that still run and removes the notifications, so
-// that a stack that stays has its machine back.
+// cleanUp waits for the end of the fan-outs and removes the notifications, so that
+// a stack that stays has its machine back.
 func (b *bench) cleanUp(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -149,9 +160,6 @@ func (b *bench) cleanUp(ctx context.Context) {
 
 func (b *bench) sweep(ctx context.Context) error {
 	for _, stream := range b.streams {
-		if err := b.cancelFanOut(ctx, stream); err != nil {
-			return err
-		}
 		err := b.temporal.GetWorkflow(ctx, workflows.NotifyID(stream), "").Get(ctx, nil)
 		if none := new(serviceerror.NotFound); err != nil && !errors.As(err, &none) {
 			return err
