@@ -19,6 +19,8 @@ type cli struct {
 	Demo      demoCmd      `cmd:"" help:"Walk through the main job (make demo)."`
 	Test      testCmd      `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
 	Bench     benchCmd     `cmd:"" help:"Measure the start of a stream (make bench)."`
+	BenchAPI  benchAPICmd  `cmd:"" name:"bench-api" help:"Measure the API on a big database (make bench-api)."`
+	Baseline  baselineCmd  `cmd:"" hidden:"" help:"Serve bytes from memory, for bench-api."`
 	Stripesim stripesimCmd `cmd:"" help:"Run the Stripe simulator alone."`
 }
 

@@ -74,12 +74,16 @@ func (f *stackFlags) start(ctx context.Context) (*devstack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
+	return f.startIn(ctx, root, filepath.Join(root, ".devstack"))
+}
+
+// startIn starts a stack that keeps its data in a folder.
+func (f *stackFlags) startIn(ctx context.Context, root, dir string) (*devstack.Stack, error) {
 	if f.ChatNodes < 1 {
 		return nil, fmt.Errorf("CHAT_NODES is %d; one chat node is the least", f.ChatNodes)
 	}
-	dir := filepath.Join(root, ".devstack")
 	return devstack.Start(ctx, devstack.Options{
-		Root: root, Dir: dir, Cache: filepath.Join(dir, "bin"), Ports: f.Ports,
+		Root: root, Dir: dir, Cache: filepath.Join(root, ".devstack", "bin"), Ports: f.Ports,
 		Replicas: 2, ChatNodes: f.ChatNodes, Roles: true, Limits: f.Limits, Migrate: migrate, Out: os.Stdout,
 	})
 }
