@@ -268,7 +268,8 @@ func (e *explainer) pages(t *testing.T, seen *statements, l list) {
 		return
 	}
 	last := seen.of(t, func() error { return l.page(livestream.Page{Limit: limit, After: after}) })[0]
-	require.LessOrEqual(t, e.explain(t, last, float64(5*limit+l.more)).buffers(), max(2*top.buffers(), 20), "buffers of a page far down; the first reads %d\n%s", top.buffers(), first.SQL)
+	// Three a row are few, wherever the rows lie: a first page may happen to lie in one.
+	require.LessOrEqual(t, e.explain(t, last, float64(5*limit+l.more)).buffers(), max(2*top.buffers(), 3*limit), "buffers of a page far down; the first reads %d\n%s", top.buffers(), first.SQL)
 }
 
 // lastOf gives the place of the last of the first rows of a list; its limit is the
