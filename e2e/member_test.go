@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,7 +95,28 @@ func (s *stack) register(name string) member {
 // must sends a request that has to work.
 func (m member) must(method, path string, in, out any, headers ...string) {
 	m.s.Helper()
-	require.NoError(m.s, m.Do(m.s.ctx, method, path, in, out, headers...))
+	require.NoError(m.s, m.ask(method, path, in, out, headers...))
+}
+
+// ask sends a request. On a busy machine the answer may be to come back later,
+// which it does, as a client would.
+func (m member) ask(method, path string, in, out any, headers ...string) error {
+	for {
+		err := m.Do(m.s.ctx, method, path, in, out, headers...)
+		var problem *client.Problem
+		if !unavailable(err) || !errors.As(err, &problem) {
+			return err
+		}
+		seconds, malformed := strconv.Atoi(problem.RetryAfter)
+		if malformed != nil {
+			return fmt.Errorf("%w; Retry-After is %q", err, problem.RetryAfter)
+		}
+		select {
+		case <-time.After(time.Duration(seconds) * time.Second):
+		case <-m.s.ctx.Done():
+			return err
+		}
+	}
 }
 
 func (m member) follow(other member) {
@@ -220,7 +243,7 @@ func (m member) tip(key string, in map[string]any) (transactionView, error) {
 	for name, value := range in {
 		body[name] = value
 	}
-	err := m.Do(m.s.ctx, http.MethodPost, "/api/transactions", body, &transaction, "Idempotency-Key", key)
+	err := m.ask(http.MethodPost, "/api/transactions", body, &transaction, "Idempotency-Key", key)
 	return transaction, err
 }
 

@@ -127,9 +127,8 @@ func mainJob(s *stack) {
 // addresses that work, and a picture.
 func (s *stack) served(archive archiveView) {
 	s.Helper()
-	response, master := s.get(archive.PlaybackURL)
-	require.Equal(s, http.StatusOK, response.StatusCode)
-	require.Equal(s, "application/vnd.apple.mpegurl", response.Header.Get("Content-Type"))
+	kind, master := s.get(archive.PlaybackURL)
+	require.Equal(s, "application/vnd.apple.mpegurl", kind)
 	require.True(s, bytes.HasPrefix(master, []byte("#EXTM3U")))
 	base, err := url.Parse(archive.PlaybackURL)
 	require.NoError(s, err)
@@ -138,12 +137,11 @@ func (s *stack) served(archive archiveView) {
 			continue
 		}
 		playlist := base.ResolveReference(&url.URL{Path: line})
-		response, content := s.get(playlist.String())
-		require.Equal(s, http.StatusOK, response.StatusCode, playlist)
+		_, content := s.get(playlist.String())
 		require.Contains(s, string(content), "#EXT-X-ENDLIST")
 	}
-	response, picture := s.get(archive.ThumbnailURL)
-	require.Equal(s, http.StatusOK, response.StatusCode)
+	kind, picture := s.get(archive.ThumbnailURL)
+	require.Equal(s, "image/jpeg", kind)
 	require.Equal(s, "image/jpeg", http.DetectContentType(picture))
 }
 
@@ -217,10 +215,7 @@ func oneStreamACreator(s *stack) {
 				stream  streamView
 				problem *client.Problem
 			)
-			err := ada.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "me first"}, &stream)
-			for unavailable(err) { // a busy machine may be late; nothing was started then
-				err = ada.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "me first"}, &stream)
-			}
+			err := ada.ask(http.MethodPost, "/api/streams", map[string]any{"title": "me first"}, &stream)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -248,7 +243,7 @@ func sameKeySameStream(s *stack) {
 	ada.must(http.MethodPost, "/api/streams", in, &first, "Idempotency-Key", key)
 	ada.must(http.MethodPost, "/api/streams", in, &second, "Idempotency-Key", key)
 	require.Equal(s, first, second)
-	err := ada.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "twice"}, nil, "Idempotency-Key", key)
+	err := ada.ask(http.MethodPost, "/api/streams", map[string]any{"title": "twice"}, nil, "Idempotency-Key", key)
 	s.refused(err, http.StatusUnprocessableEntity, "idempotency_key_reused")
 	ada.end(first)
 	s.completed(first.WorkflowID)
@@ -261,7 +256,7 @@ func refusedStart(s *stack) {
 	ada, key := s.register("ada"), uuid.NewString()
 	live := ada.start(false)
 	for range 2 {
-		err := ada.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "too much"}, nil, "Idempotency-Key", key)
+		err := ada.ask(http.MethodPost, "/api/streams", map[string]any{"title": "too much"}, nil, "Idempotency-Key", key)
 		s.refused(err, http.StatusConflict, "already_streaming")
 	}
 	require.EqualValues(s, 1, s.number("SELECT count(*) FROM streams WHERE user_id = $1", ada.id))

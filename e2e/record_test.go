@@ -88,7 +88,6 @@ func TestRecord(t *testing.T) {
 }
 
 func recordAll(t *testing.T, dir string) {
-	require.NoError(t, os.RemoveAll(dir))
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "bad"), 0o755))
 	t.Run("calm", func(t *testing.T) {
 		t.Parallel()
@@ -120,6 +119,7 @@ func recordAll(t *testing.T, dir string) {
 		require.NoError(t, s.temporal.CancelWorkflow(s.ctx, givenUp.WorkflowID, ""))
 		s.until("an attempt is a good while ago", func() bool { return s.attempts(retried) >= 4 })
 		s.until("a new key is due", func() bool { return s.due(retried) })
+		s.stripe.SetFaults(stripesim.Faults{})
 		s.signal(retried.WorkflowID, workflows.SignalRetry, nil)
 		bob.paid(givenUp.ID, "canceled")
 		s.completed(givenUp.WorkflowID)

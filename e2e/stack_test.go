@@ -261,15 +261,16 @@ func free(t *testing.T) string {
 	return address
 }
 
-// get fetches an address as a player would.
-func (s *stack) get(address string) (*http.Response, []byte) {
+// get fetches a file as a player would, and gives its type too.
+func (s *stack) get(address string) (kind string, content []byte) {
 	s.Helper()
 	request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, address, nil)
 	require.NoError(s, err)
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(s, err)
 	defer response.Body.Close()
-	content, err := io.ReadAll(response.Body)
+	content, err = io.ReadAll(response.Body)
 	require.NoError(s, err)
-	return response, content
+	require.Equal(s, http.StatusOK, response.StatusCode, address)
+	return response.Header.Get("Content-Type"), content
 }

@@ -47,7 +47,10 @@ const stripeCallsPerSecond = 80
 
 // New makes a worker for one queue.
 func New(c client.Client, queue string, a Activities) (worker.Worker, error) {
-	options := worker.Options{WorkerStopTimeout: stopTimeout}
+	// Two pollers, the SDK's default, take a burst of starts one after the other, and
+	// those who wait go away unanswered.
+	pollers := worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{})
+	options := worker.Options{WorkerStopTimeout: stopTimeout, WorkflowTaskPollerBehavior: pollers, ActivityTaskPollerBehavior: pollers}
 	switch queue {
 	case workflows.QueueNotify:
 		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond

@@ -58,6 +58,7 @@ type stream struct {
 	StreamState
 	in livestream.NewStream
 
+	late      bool  // the one who asked had been told that it did not work
 	startErr  error // why there is no stream
 	encoder   workflow.ReceiveChannel
 	announced workflow.Future // of the last change
@@ -109,7 +110,7 @@ func (s *stream) run(ctx workflow.Context) error {
 
 // start writes the row, and says whether there is a stream now.
 func (s *stream) start(ctx workflow.Context) bool {
-	if late(ctx) {
+	if s.late = late(ctx); s.late {
 		s.startErr = temporal.NewApplicationError("the start came too late", string(livestream.CodeUnavailable))
 		s.describe(ctx, "not started: no worker was there in time")
 		return false
@@ -145,6 +146,9 @@ func late(ctx workflow.Context) bool {
 func (s *stream) withdraw(ctx workflow.Context) error {
 	if final(s.startErr) {
 		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
+	}
+	if s.late {
+		return s.startErr // nothing was written
 	}
 	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), streamSteps.Withdraw, s.in.ID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("take back what was written: %w", err)

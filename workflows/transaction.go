@@ -153,16 +153,22 @@ func (p *payment) pay(ctx workflow.Context) error {
 	if err := p.awaitOutcome(ctx); err != nil {
 		return err
 	}
-	return p.book(ctx)
+	return p.book(ctx, expired)
 }
 
+// Why a payment is canceled.
+var (
+	expired = livestream.Failure{Code: "expired", Message: "The payment was not confirmed in time."}
+	givenUp = livestream.Failure{Code: "canceled", Message: "The payment was given up."}
+)
+
 // book writes down what Stripe has decided.
-func (p *payment) book(ctx workflow.Context) error {
-	switch {
-	case p.Intent.Status == livestream.IntentSucceeded:
+func (p *payment) book(ctx workflow.Context, canceled livestream.Failure) error {
+	switch p.Intent.Status {
+	case livestream.IntentSucceeded:
 		return p.settle(ctx)
-	case p.Intent.Status == livestream.IntentCanceled:
-		return p.end(ctx, livestream.TransactionCanceled, livestream.Failure{Code: "expired", Message: "The payment was not confirmed in time."})
+	case livestream.IntentCanceled:
+		return p.end(ctx, livestream.TransactionCanceled, canceled)
 	default:
 		return p.end(ctx, livestream.TransactionFailed, *p.Intent.Failure)
 	}
@@ -239,14 +245,14 @@ func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) e
 // when to look; a timer looks now and then, should they never come.
 func (p *payment) awaitOutcome(ctx workflow.Context) error {
 	deadline := workflow.Now(ctx).Add(actionWindow)
-	poll, expired := pollFirst, false
+	poll, overdue := pollFirst, false
 	for !p.decided() {
 		wait := poll
-		if !expired {
+		if !overdue {
 			wait = min(poll, deadline.Sub(workflow.Now(ctx)))
 		}
 		if wait <= 0 {
-			expired = true
+			overdue = true
 			if err := p.cancelIntent(ctx); err != nil {
 				return err
 			}
@@ -304,7 +310,7 @@ func (p *payment) giveUp(ctx workflow.Context) error {
 			return fmt.Errorf("look for a charge: %w", err)
 		}
 		if found == nil {
-			return p.end(ctx, livestream.TransactionCanceled, livestream.Failure{Code: "canceled", Message: "The payment was given up."})
+			return p.end(ctx, livestream.TransactionCanceled, givenUp)
 		}
 		p.Intent = found
 	}
@@ -314,7 +320,7 @@ func (p *payment) giveUp(ctx workflow.Context) error {
 	if err := p.awaitOutcome(ctx); err != nil {
 		return err
 	}
-	return p.book(ctx)
+	return p.book(ctx, givenUp)
 }
 
 func (p *payment) look(ctx workflow.Context, summary string, step any, args ...any) error {
