@@ -28,9 +28,11 @@ type benchCmd struct{ stackFlags }
 const (
 	// benchFollowers is how many a popular creator has.
 	benchFollowers = 100_000
-	// benchSamples are measured of each kind, one each benchEvery.
-	benchSamples = 100
-	benchEvery   = 1200 * time.Millisecond
+	// benchSamples are measured of each kind, one each benchEvery: the
+	// development Temporal needs a quarter of a second of one core for a stream,
+	// and what is measured is a start, not a queue.
+	benchSamples = 60
+	benchEvery   = 2 * time.Second
 	// benchCreators of each kind take turns, so that one's stream has ended
 	// before its next one starts.
 	benchCreators = 3
