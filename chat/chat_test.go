@@ -37,6 +37,7 @@ type world struct {
 	streams       *postgres.Streams
 	follows       *postgres.Follows
 	notifications *postgres.Notifications
+	chats         *postgres.Chats
 	db            *postgres.DB
 	events        *redis.Chat
 	tickets       *redis.Tickets
@@ -53,8 +54,9 @@ func newWorld(tb testing.TB) *world {
 	tb.Cleanup(w.db.Close)
 	cache := w.openRedis(tb, w.redisURL)
 	w.users, w.logins, w.streams = postgres.NewUsers(w.db), postgres.NewSessions(w.db), postgres.NewStreams(w.db)
+	w.chats = postgres.NewChats(w.db)
 	w.follows, w.notifications = postgres.NewFollows(w.db), postgres.NewNotifications(w.db)
-	w.events, w.tickets, w.tell, w.presence = redis.NewChat(cache), redis.NewTickets(cache), redis.NewNotifications(cache), redis.NewPresence(cache)
+	w.events, w.tickets, w.tell, w.presence = redis.NewChat(cache, w.chats), redis.NewTickets(cache), redis.NewNotifications(cache), redis.NewPresence(cache)
 	return w
 }
 
@@ -89,17 +91,12 @@ var fast = chat.Config{MessagesPerSecond: 10_000}
 func (w *world) nodeAt(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn)) *node {
 	tb.Helper()
 	cache := w.openRedis(tb, redisURL)
+	events := redis.NewChat(cache, w.chats)
 	server, err := chat.New(config, chat.Deps{
-		Events: redis.NewChat(cache), Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
+		Events: events, Unsaved: events, History: w.chats, Rules: w.chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
 		Inboxes: w.notifications, Logins: w.logins, Streams: w.streams, Users: w.users, Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
-		Shared: func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID) {
-			heard := redis.ReadNotification(channel, payload)
-			if heard == nil {
-				return nil, nil
-			}
-			return heard.Push, heard.Logout
-		},
+		Shared:  func(channel, payload string) *chat.Shared { return (*chat.Shared)(redis.ReadNotification(channel, payload)) },
 		Checks:  map[string]func(context.Context) error{"postgres": w.db.Ping, "redis": cache.Ping},
 		Log:     zaptest.NewLogger(tb, zaptest.Level(zap.ErrorLevel)),
 		Metrics: prometheus.NewRegistry(),

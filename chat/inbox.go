@@ -56,16 +56,16 @@ func (s *Server) joinInbox(ctx context.Context, x *session) error {
 	var missed []livestream.Notification
 	w.ResumeFrom = last
 	if x.since != nil {
-		missed, err = s.deps.Inboxes.Since(ctx, user, *x.since, inboxReplay+1)
+		missed, err = s.deps.Inboxes.Since(ctx, user, x.since.ID, inboxReplay+1)
 		if err != nil {
 			return err
 		}
-		w.Gap = len(missed) > inboxReplay || *x.since > last
+		w.Gap = len(missed) > inboxReplay || x.since.ID > last
 		w.Recovered = !w.Gap
 		if w.Gap {
 			missed = nil
 		} else {
-			w.ResumeFrom = *x.since
+			w.ResumeFrom = x.since.ID
 		}
 	}
 	x.mu.Lock()

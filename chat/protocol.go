@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
 	"golang.org/x/text/unicode/norm"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -20,12 +22,16 @@ const Subprotocol = "livestream.v1"
 
 // Codes of an error event.
 const (
-	codeRateLimited = "rate_limited"
-	codeTooLong     = "too_long"
-	codeEmpty       = "empty"
-	codeReadOnly    = "read_only"
-	codeMalformed   = "malformed"
-	codeUnavailable = "unavailable"
+	codeRateLimited   = "rate_limited"
+	codeSlowMode      = "slow_mode"
+	codeBanned        = "banned"
+	codeFollowersOnly = "followers_only"
+	codeBlockedTerm   = "blocked_term"
+	codeTooLong       = "too_long"
+	codeEmpty         = "empty"
+	codeReadOnly      = "read_only"
+	codeMalformed     = "malformed"
+	codeUnavailable   = "unavailable"
 )
 
 // farewell is why a connection is closed, and with which status. 1001 is the
@@ -41,6 +47,7 @@ var (
 	byeResync      = farewell{"resync", 4001}
 	byeUnavailable = farewell{codeUnavailable, 4001}
 	byeLoggedOut   = farewell{"logged_out", 4003}
+	byeBanned      = farewell{codeBanned, 4003}
 )
 
 // frame is what travels to a client: events, in order.
@@ -71,19 +78,44 @@ func event(v any) json.RawMessage {
 }
 
 type welcome struct {
-	Type         string    `json:"type"`
-	ConnectionID string    `json:"connection_id"`
-	ResumeFrom   int64     `json:"resume_from"`
-	Recovered    bool      `json:"recovered"`
-	Gap          bool      `json:"gap"`
-	Settings     *settings `json:"settings,omitempty"`
+	Type         string `json:"type"`
+	ConnectionID string `json:"connection_id"`
+	ResumeFrom   int64  `json:"resume_from"`
+	// Epoch goes with ResumeFrom: a client that comes back may pass both.
+	Epoch     string    `json:"epoch,omitempty"`
+	Recovered bool      `json:"recovered"`
+	Gap       bool      `json:"gap"`
+	Settings  *settings `json:"settings,omitempty"`
 }
 
-// settings are a chat's modes.
+// settings are a chat's modes. BlockedTerms is nil for those who do not moderate.
 type settings struct {
-	SlowModeSeconds       int  `json:"slow_mode_seconds"`
-	FollowersOnly         bool `json:"followers_only"`
-	FollowerMinAgeSeconds int  `json:"follower_min_age_seconds"`
+	livestream.ChatSettings
+	BlockedTerms *[]string `json:"blocked_terms,omitempty"`
+}
+
+// head is what a node must know of an event.
+type head struct {
+	ID        int64                    `json:"id"`
+	Type      livestream.ChatEventType `json:"type"`
+	Status    livestream.StreamStatus  `json:"status"`
+	UserID    uuid.UUID                `json:"user_id"`
+	MessageID int64                    `json:"message_id"`
+}
+
+// headOf reads an event's head. A message, which most are, is told by its first
+// bytes: they are written by one script, as {"id":1,"type":"message",…
+func headOf(event string) (head, error) {
+	if rest, ok := strings.CutPrefix(event, `{"id":`); ok {
+		if i := strings.IndexByte(rest, ','); i > 0 && strings.HasPrefix(rest[i:], `,"type":"message",`) {
+			if id, err := strconv.ParseInt(rest[:i], 10, 64); err == nil {
+				return head{ID: id, Type: livestream.ChatMessage}, nil
+			}
+		}
+	}
+	var h head
+	err := json.Unmarshal([]byte(event), &h)
+	return h, err
 }
 
 type errorEvent struct {

@@ -1,10 +1,13 @@
 package chat
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +32,8 @@ const (
 //
 // Its goroutine, run, lives from the first viewer to the last. A room whose last
 // viewer has left takes no new ones: they wait until it is gone and open another.
+//
+// Locks are taken in this order: writing, mu.
 type room struct {
 	server  *Server
 	stream  uuid.UUID
@@ -37,26 +42,36 @@ type room struct {
 	ready   chan struct{} // closed once the room hears its channel, or err says why not
 	err     error
 	behind  chan struct{} // holds a value when events may be missing
+	stale   chan struct{} // holds a value when the rules may have changed
 	empty   chan struct{} // closed once the last viewer has left
 	gone    chan struct{} // closed once the channel is left too
+	rules   atomic.Pointer[livestream.ChatRules]
 
-	mu       sync.Mutex
-	started  bool // last is where the history ended when the room began to hear
-	sessions map[*session]bool
-	last     int64                  // id of the last event that was taken
-	recent   []livestream.ChatEvent // the last ones, in order
-	pending  []livestream.ChatEvent // taken, not written yet
-	flushed  time.Time
-	timer    *time.Timer
-	ended    bool // the stream has
+	// mu is held for moments only: the one who hears all rooms takes it.
+	mu      sync.Mutex
+	started bool // at is where the history ended when the room began to hear
+	epoch   string
+	last    int64                  // id of the last event that was taken
+	recent  []livestream.ChatEvent // the last ones, in order
+	pending []livestream.ChatEvent // taken, not written yet; the end of recent
+	flushed time.Time
+	due     bool // a flush was ordered
+	ended   bool // the stream has
+
+	// writing is held while the viewers are written to, one after the other.
+	writing  sync.Mutex
+	sessions map[*session]struct{}
 	count    int64
 	told     time.Time // when viewers were last told the count
+	opened   []livestream.ChatConnection
+	closed   []string
+	retell   bool
 }
 
 // enter gives a stream's room, and makes it for the first viewer. Whoever entered
 // must leave.
 //
-// Errors: unavailable.
+// Errors: unavailable, stream_not_found.
 func (s *Server) enter(ctx context.Context, stream uuid.UUID) (*room, error) {
 	channel := s.deps.Channel(stream)
 	for {
@@ -64,8 +79,8 @@ func (s *Server) enter(ctx context.Context, stream uuid.UUID) (*room, error) {
 		r := s.rooms[channel]
 		if r == nil {
 			r = &room{
-				server: s, stream: stream, channel: channel, sessions: map[*session]bool{},
-				ready: make(chan struct{}), behind: make(chan struct{}, 1), empty: make(chan struct{}), gone: make(chan struct{}),
+				server: s, stream: stream, channel: channel, sessions: map[*session]struct{}{},
+				ready: make(chan struct{}), behind: make(chan struct{}, 1), stale: make(chan struct{}, 1), empty: make(chan struct{}), gone: make(chan struct{}),
 			}
 			s.rooms[channel] = r
 			go r.run() //nolint:contextcheck // the room outlives the viewer who opens it
@@ -89,7 +104,10 @@ func (s *Server) enter(ctx context.Context, stream uuid.UUID) (*room, error) {
 		}
 		if err != nil {
 			s.leave(r, nil)
-			return nil, livestream.Unavailable("the chat", err)
+			if livestream.CodeOf(err) == livestream.CodeInternal {
+				err = livestream.Unavailable("the chat", err)
+			}
+			return nil, err
 		}
 		return r, nil
 	}
@@ -98,9 +116,12 @@ func (s *Server) enter(ctx context.Context, stream uuid.UUID) (*room, error) {
 // leave takes a session out, or one that never came in. The last one closes the
 // room.
 func (s *Server) leave(r *room, session *session) {
-	r.mu.Lock()
-	delete(r.sessions, session)
-	r.mu.Unlock()
+	r.writing.Lock()
+	if _, in := r.sessions[session]; in {
+		delete(r.sessions, session)
+		r.closed = append(r.closed, session.id)
+	}
+	r.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if r.refs--; r.refs == 0 {
@@ -117,6 +138,8 @@ func (r *room) run() {
 		select {
 		case <-r.behind:
 			r.catchUp()
+		case <-r.stale:
+			r.readRules()
 		case <-r.empty:
 			open = false
 		}
@@ -126,9 +149,12 @@ func (r *room) run() {
 	if err := s.deps.Subscriber.Remove(ctx, r.channel); err != nil {
 		s.deps.Log.Debug("leave a channel", zap.Error(err))
 	}
+	r.writing.Lock()
+	closed := r.closed
+	r.writing.Unlock()
 	s.mu.Lock()
 	delete(s.rooms, r.channel)
-	s.emptied[r.stream] = true
+	s.emptied[r.stream] = append(s.emptied[r.stream], closed...)
 	s.mu.Unlock()
 	close(r.gone)
 }
@@ -138,82 +164,139 @@ func (r *room) listen() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	deps := r.server.deps
+	// A stream that is not there is not listened to.
+	if _, err := deps.Streams.ByID(ctx, r.stream); err != nil {
+		return err
+	}
 	if err := deps.Subscriber.Add(ctx, r.channel); err != nil {
 		return err
 	}
-	last, err := deps.Events.LastID(ctx, r.stream)
+	at, err := deps.Events.Position(ctx, r.stream)
 	if err != nil {
 		return err
 	}
-	// The stream's state is read after the channel is heard: it cannot end unseen.
+	// The stream's state and the rules are read after the channel is heard: they
+	// cannot change unseen.
 	stream, err := deps.Streams.ByID(ctx, r.stream)
 	if err != nil {
 		return err
 	}
+	rules, err := deps.Rules.Rules(ctx, r.stream)
+	if err != nil {
+		return err
+	}
+	r.rules.Store(&rules)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.last, r.started = max(r.last, last), true
+	r.last, r.epoch, r.started = max(r.last, at.ID), at.Epoch, true
 	r.ended = r.ended || stream.Status == livestream.StreamEnded
 	return nil
 }
 
-// heard takes the next event. One that is known is dropped; when one is missing,
-// the history has it.
+// heard takes the next event. One that is known is dropped; when one is missing, or
+// another has its id, the history says what there is.
 func (r *room) heard(e livestream.ChatEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case !r.started: // nobody is here yet: whoever joins reads it from the history
 		r.last = max(r.last, e.ID)
-		r.noteEnd(e)
+		r.note(e)
 	case e.ID == r.last+1:
 		r.take(e)
-	case e.ID > r.last:
+	case e.ID > r.last, !r.knows(e):
 		r.missed()
 	}
 }
 
+// knows says whether an event, as far back as the room remembers, is the one that
+// it took by that id. Two events have one id when Redis has lost its last ones. It
+// runs under mu.
+func (r *room) knows(e livestream.ChatEvent) bool {
+	known := after(r.recent, e.ID-1)
+	return len(known) == 0 || known[0].ID != e.ID || bytes.Equal(known[0].JSON, e.JSON)
+}
+
 // missed makes the room read its history.
-func (r *room) missed() {
+func (r *room) missed() { signal(r.behind) }
+
+// rulesChanged makes the room read its rules.
+func (r *room) rulesChanged() { signal(r.stale) }
+
+// signal leaves a value for one who will look.
+func signal(c chan struct{}) {
 	select {
-	case r.behind <- struct{}{}:
-	default: // it will read it anyway
+	case c <- struct{}{}:
+	default: // there is one
 	}
 }
 
-// take adds an event to what is to be written. It runs under the lock.
+// take adds an event to what is to be written. It runs under mu.
 func (r *room) take(e livestream.ChatEvent) {
-	r.noteEnd(e)
+	r.note(e)
 	r.last = e.ID
 	r.recent = append(r.recent, e)
 	if len(r.recent) > 2*recentEvents {
 		r.recent = slices.Clone(r.recent[len(r.recent)-recentEvents:])
 	}
 	r.pending = append(r.pending, e)
-	if r.timer != nil {
+	if r.due {
 		return
 	}
-	wait := r.server.config.FlushInterval - time.Since(r.flushed)
-	if wait <= 0 {
-		r.flush()
-		return
+	r.due = true
+	if wait := r.server.config.FlushInterval - time.Since(r.flushed); wait > 0 {
+		time.AfterFunc(wait, r.flush)
+	} else {
+		go r.flush()
 	}
-	r.timer = time.AfterFunc(wait, func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.timer = nil
-		r.flush()
-	})
 }
 
-// noteEnd notes that the stream has ended, when the event tells of it.
-func (r *room) noteEnd(e livestream.ChatEvent) {
-	var head struct {
-		Type   livestream.ChatEventType `json:"type"`
-		Status livestream.StreamStatus  `json:"status"`
+// note acts on what an event tells. It runs under mu.
+func (r *room) note(e livestream.ChatEvent) {
+	head, err := headOf(string(e.JSON))
+	if err != nil {
+		return
 	}
-	if json.Unmarshal(e.JSON, &head) == nil && head.Type == livestream.ChatStreamStatus {
+	switch head.Type {
+	case livestream.ChatStreamStatus:
 		r.ended = head.Status == livestream.StreamEnded
+	case livestream.ChatSettingsEvent, livestream.ChatUserBanned, livestream.ChatUserUnbanned:
+		r.rulesChanged()
+	}
+}
+
+// readRules reads the rules until that has worked or nobody is there any more, and
+// closes what those who are banned have open.
+func (r *room) readRules() {
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+		rules, err := r.server.deps.Rules.Rules(ctx, r.stream)
+		cancel()
+		if err == nil {
+			if was := r.rules.Swap(&rules); was != nil {
+				r.closeBanned(*was, rules)
+			}
+			return
+		}
+		r.server.deps.Log.Warn("read a chat's rules", zap.Stringer("stream_id", r.stream), zap.Error(err))
+		select {
+		case <-time.After(catchUpPause):
+		case <-r.empty:
+			return
+		}
+	}
+}
+
+// closeBanned closes the connections of those who were banned since.
+func (r *room) closeBanned(was, rules livestream.ChatRules) {
+	now := time.Now()
+	r.flush() // they read of it
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	for session := range r.sessions {
+		if id := session.identity; id != nil && rules.Banned(id.UserID, now) && !was.Banned(id.UserID, now) {
+			session.bye(byeBanned, 0)
+		}
 	}
 }
 
@@ -224,25 +307,27 @@ func (r *room) hasEnded() bool {
 }
 
 // flush writes what is pending: one frame, encoded once, for all but those who
-// joined in the middle of it. It runs under the lock.
+// joined in the middle of it.
 func (r *room) flush() {
-	if len(r.pending) == 0 {
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
+	pending := r.pending
+	r.pending, r.due, r.flushed = nil, false, time.Now()
+	r.mu.Unlock()
+	if len(pending) == 0 {
 		return
 	}
-	first := r.pending[0].ID
-	var shared []byte
+	first, last := pending[0].ID, pending[len(pending)-1].ID
+	shared := encode(opText, frame(raw(pending)...))
 	for session := range r.sessions {
-		if session.last >= first {
-			session.send(raw(after(r.pending, session.last))...)
-		} else {
-			if shared == nil {
-				shared = frame(raw(r.pending)...)
-			}
+		if session.last < first {
 			session.write(shared)
+		} else {
+			session.send(raw(after(pending, session.last))...)
 		}
-		session.last = max(session.last, r.last)
+		session.last = max(session.last, last)
 	}
-	r.pending, r.flushed = nil, time.Now()
 }
 
 // catchUp reads from the history what the room has missed. It tries until that
@@ -266,17 +351,31 @@ func (r *room) readMissed() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	r.mu.Lock()
-	last := r.last
+	at := livestream.ChatPosition{Epoch: r.epoch, ID: r.last}
+	var latest *livestream.ChatEvent
+	if len(r.recent) > 0 {
+		latest = &r.recent[len(r.recent)-1]
+	}
 	r.mu.Unlock()
-	events, gap, err := r.server.deps.Events.Since(ctx, r.stream, last)
+	events, now, gap, err := r.server.deps.Events.Since(ctx, r.stream, at)
 	if err != nil {
 		return err
 	}
+	if !gap && latest != nil {
+		kept, err := r.server.deps.Events.ByID(ctx, r.stream, latest.ID)
+		if err != nil {
+			return err
+		}
+		if kept != nil && !bytes.Equal(kept.JSON, latest.JSON) { // another has taken its id
+			now.ID, gap = 0, true
+		}
+	}
 	if gap {
-		return r.restart(ctx)
+		return r.restart(ctx, at, now)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.epoch = now.Epoch // a chat's first event begins its first one
 	for _, e := range events {
 		if e.ID == r.last+1 {
 			r.take(e)
@@ -286,21 +385,29 @@ func (r *room) readMissed() error {
 }
 
 // restart goes on at the history's end when it does not reach back to where the
-// room was, or has lost what the room knows. The viewers come back by themselves
-// and learn of the gap.
-func (r *room) restart(ctx context.Context) error {
-	last, err := r.server.deps.Events.LastID(ctx, r.stream)
+// room was, or has lost what the room knows: then a new epoch begins. The viewers
+// come back by themselves and learn of the gap.
+func (r *room) restart(ctx context.Context, was, now livestream.ChatPosition) error {
+	events := r.server.deps.Events
+	if now.Epoch == was.Epoch && now.ID < was.ID {
+		if err := events.NewEpoch(ctx, r.stream, was); err != nil {
+			return err
+		}
+	}
+	at, err := events.Position(ctx, r.stream)
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.flush()
-	r.last, r.recent = last, nil
+	r.writing.Lock()
+	defer r.writing.Unlock()
+	r.mu.Lock()
+	r.last, r.epoch, r.recent, r.pending = at.ID, at.Epoch, nil, nil
+	r.mu.Unlock()
 	for session := range r.sessions {
 		session.bye(byeResync, jitter())
 	}
-	r.missed() // what was said since last was read
+	r.missed() // what was said since was read
 	return nil
 }
 
@@ -316,9 +423,9 @@ func (r *room) join(ctx context.Context, session *session) error {
 		)
 		switch {
 		case session.since != nil:
-			missed, gap, err = events.Since(ctx, r.stream, *session.since)
+			missed, _, gap, err = events.Since(ctx, r.stream, *session.since)
 		case session.replay > 0:
-			missed, err = events.Last(ctx, r.stream, session.replay)
+			missed, err = events.Last(ctx, r.stream, 0, session.replay)
 		}
 		if err != nil {
 			return err
@@ -337,37 +444,73 @@ func (r *room) join(ctx context.Context, session *session) error {
 // welcome adds a session that has missed these events. It is false when more was
 // said since they were read than the room keeps.
 func (r *room) welcome(session *session, missed []livestream.ChatEvent, gap bool) bool {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	w := welcome{Type: "welcome", ConnectionID: session.id, Gap: gap, Recovered: session.since != nil && !gap, Settings: &settings{}}
-	last := r.last
+	w := welcome{
+		Type: "welcome", ConnectionID: session.id, Epoch: r.epoch, Gap: gap, Recovered: session.since != nil && !gap, Settings: r.settingsFor(session),
+	}
+	last, end := r.last, r.last
 	switch {
 	case len(missed) > 0:
 		w.ResumeFrom, last = missed[0].ID-1, missed[len(missed)-1].ID
 	case w.Recovered:
-		w.ResumeFrom, last = *session.since, *session.since
+		w.ResumeFrom, last = session.since.ID, session.since.ID
 	default:
 		w.ResumeFrom = last
 	}
-	rest := after(r.recent, last)
-	if last < r.last && (len(rest) == 0 || rest[0].ID != last+1) {
+	rest := slices.Clone(after(r.recent, last))
+	r.mu.Unlock()
+	if last < end && (len(rest) == 0 || rest[0].ID != last+1) {
 		return false
 	}
 	// The history may be ahead of what the room has heard; that is not written again.
-	session.last = max(last, r.last)
-	out := append([]json.RawMessage{event(w)}, raw(missed)...)
-	out = append(out, raw(rest)...)
+	session.last = max(last, end)
+	out := append([]json.RawMessage{event(w)}, visible(append(slices.Clone(missed), rest...))...)
 	if !r.told.IsZero() {
 		out = append(out, event(viewerCountEvent{Type: "viewer_count", Count: r.count}))
 	}
 	session.send(out...)
-	r.sessions[session] = true
+	r.sessions[session] = struct{}{}
+	r.opened = append(r.opened, session.connection())
 	return true
+}
+
+// settingsFor are the chat's modes as a session may see them.
+func (r *room) settingsFor(x *session) *settings {
+	rules := r.rules.Load()
+	shown := &settings{ChatSettings: rules.Settings.Public()}
+	if x.identity != nil && len(rules.Roles(x.identity.UserID, x.identity.Role)) > 0 {
+		terms := append([]string{}, rules.Settings.BlockedTerms...)
+		shown.BlockedTerms = &terms
+	}
+	return shown
+}
+
+// visible are events that are told again, without the messages that were deleted
+// meanwhile: each of them is told of further on.
+func visible(events []livestream.ChatEvent) []json.RawMessage {
+	var deleted map[int64]bool
+	for _, e := range events {
+		if head, err := headOf(string(e.JSON)); err == nil && head.Type == livestream.ChatMessageDeleted {
+			if deleted == nil {
+				deleted = map[int64]bool{}
+			}
+			deleted[head.MessageID] = true
+		}
+	}
+	out := make([]json.RawMessage, 0, len(events))
+	for _, e := range events {
+		if !deleted[e.ID] {
+			out = append(out, e.JSON)
+		}
+	}
+	return out
 }
 
 // after gives the events beyond an id.
 func after(events []livestream.ChatEvent, id int64) []livestream.ChatEvent {
-	i, _ := slices.BinarySearchFunc(events, id+1, func(e livestream.ChatEvent, id int64) int { return int(e.ID - id) })
+	i, _ := slices.BinarySearchFunc(events, id+1, func(e livestream.ChatEvent, id int64) int { return cmp.Compare(e.ID, id) })
 	return events[i:]
 }
 

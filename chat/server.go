@@ -9,7 +9,9 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +20,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -29,9 +30,11 @@ import (
 // Events is the chats' history and fan-out.
 type Events interface {
 	Append(ctx context.Context, event livestream.NewChatEvent) (livestream.ChatEvent, bool, error)
-	Since(ctx context.Context, streamID uuid.UUID, since int64) ([]livestream.ChatEvent, bool, error)
-	Last(ctx context.Context, streamID uuid.UUID, n int) ([]livestream.ChatEvent, error)
-	LastID(ctx context.Context, streamID uuid.UUID) (int64, error)
+	Since(ctx context.Context, streamID uuid.UUID, since livestream.ChatPosition) (events []livestream.ChatEvent, at livestream.ChatPosition, gap bool, err error)
+	Last(ctx context.Context, streamID uuid.UUID, before int64, n int) ([]livestream.ChatEvent, error)
+	ByID(ctx context.Context, streamID uuid.UUID, id int64) (*livestream.ChatEvent, error)
+	Position(ctx context.Context, streamID uuid.UUID) (livestream.ChatPosition, error)
+	NewEpoch(ctx context.Context, streamID uuid.UUID, was livestream.ChatPosition) error
 }
 
 // Subscriber hears what other nodes say.
@@ -43,7 +46,13 @@ type Subscriber interface {
 
 // Presence counts viewers over all nodes.
 type Presence interface {
-	SetViewers(ctx context.Context, node string, counts map[uuid.UUID]int) (map[uuid.UUID]int64, error)
+	SetViewers(ctx context.Context, node string, viewers map[uuid.UUID]livestream.ChatViewers) (map[uuid.UUID]int64, error)
+}
+
+// Rules are what messages are checked against. They are read from the primary.
+type Rules interface {
+	Rules(ctx context.Context, streamID uuid.UUID) (livestream.ChatRules, error)
+	FollowedAt(ctx context.Context, follower, followee uuid.UUID) (*time.Time, error)
 }
 
 // Inboxes are the members' notifications.
@@ -76,6 +85,9 @@ type Deps struct {
 	Events     Events
 	Subscriber Subscriber
 	Presence   Presence
+	Rules      Rules
+	Unsaved    Unsaved
+	History    History
 	Inboxes    Inboxes
 	Logins     Logins
 	Streams    Streams
@@ -83,14 +95,22 @@ type Deps struct {
 	Tickets    Tickets
 	// Channel names the channel of a stream's chat.
 	Channel func(streamID uuid.UUID) string
-	// Shared reads a message of a channel that every node hears: a push or the
-	// login that ended.
-	Shared func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID)
+	// Shared reads a message of a channel that every node hears, and gives nil for
+	// one of a stream's.
+	Shared func(channel, payload string) *Shared
 	// Checks are what /ready asks, by name. Without "redis" a node is down; without
 	// another it goes on for those who are connected.
 	Checks  map[string]func(context.Context) error
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
+}
+
+// Shared is what concerns every node; one of the fields is set.
+type Shared struct {
+	Push   *livestream.NotificationPush
+	Logout *uuid.UUID // the login that ended, by its family
+	// Creator is one whose moderators changed.
+	Creator *uuid.UUID
 }
 
 // Config is a node's limits; a zero value is the default.
@@ -103,9 +123,23 @@ type Config struct {
 	FlushInterval time.Duration
 	// MaxConnections of this node; default 20,000. Beyond it upgrades get 503.
 	MaxConnections int
-	// MessagesPerSecond of one member on one connection, with bursts of five times
-	// that; default 2.
+	// MaxPerUser and MaxPerAddress are how many of them one member and one address may
+	// have; default 50 and 2,000, which is for many people behind one address. Beyond
+	// it upgrades get 429.
+	MaxPerUser    int
+	MaxPerAddress int
+	// TrustedProxies are the networks whose X-Forwarded-For is believed; none by
+	// default.
+	TrustedProxies []netip.Prefix
+	// MessagesPerSecond of one member in one chat, over all connections, with bursts of
+	// five times that; default 2.
 	MessagesPerSecond float64
+	// MaxQueue is how many bytes may wait for a client that reads slowly; default
+	// 256 KiB. Beyond it the client is told to come back for the rest.
+	MaxQueue int
+	// DrainTime is over what time a node that stops sends its clients away; default
+	// 50 s, and shorter when they are few.
+	DrainTime time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -115,8 +149,20 @@ func (c Config) withDefaults() Config {
 	if c.MaxConnections == 0 {
 		c.MaxConnections = 20_000
 	}
+	if c.MaxPerUser == 0 {
+		c.MaxPerUser = 50
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = 2000
+	}
 	if c.MessagesPerSecond == 0 {
 		c.MessagesPerSecond = 2
+	}
+	if c.MaxQueue == 0 {
+		c.MaxQueue = 256 << 10
+	}
+	if c.DrainTime == 0 {
+		c.DrainTime = 50 * time.Second
 	}
 	return c
 }
@@ -124,14 +170,11 @@ func (c Config) withDefaults() Config {
 const (
 	// callTimeout bounds what a connection waits for.
 	callTimeout = 5 * time.Second
-	// pingPeriod finds dead peers; one that is silent for pongWait is closed.
-	pingPeriod = 30 * time.Second
-	pongWait   = 65 * time.Second
 	// maxFrame is what a client may send: a message of 500 characters, each up to
 	// twelve bytes as JSON escapes, and its nonce.
 	maxFrame = 8 << 10
-	// sendBuffer frames may wait for a slow reader before it is told to come back.
-	sendBuffer = 256
+	// readBuffer of a connection. Most clients never say a word.
+	readBuffer = 256
 )
 
 // Server is one chat node.
@@ -144,14 +187,17 @@ type Server struct {
 	draining atomic.Bool
 	open     atomic.Int64 // connections, those on their way in included
 	metrics  metrics
+	wheel    wheel
 	wake     chan struct{} // holds a value when inboxes have news
 
 	// mu is never held while a room's lock or a session's mu is taken.
 	mu       sync.Mutex
-	rooms    map[string]*room   // by channel
-	emptied  map[uuid.UUID]bool // rooms whose count must still be told to be 0
+	rooms    map[string]*room       // by channel
+	emptied  map[uuid.UUID][]string // rooms whose count must still be told to be 0, with the connections that were closed
 	inboxes  map[uuid.UUID]map[*session]bool
 	sessions map[*session]bool
+	users    map[uuid.UUID]int // connections, those on their way in included
+	addrs    map[netip.Addr]int
 	pushes   []livestream.NotificationPush // to be told, in order
 	missed   bool                          // there were others, of which nothing is known
 }
@@ -165,13 +211,14 @@ type metrics struct {
 
 // New makes a node. Run must run for it to hear others.
 func New(config Config, deps Deps) (*Server, error) {
-	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Inboxes == nil || deps.Logins == nil ||
+	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Rules == nil || deps.Unsaved == nil || deps.History == nil || deps.Inboxes == nil || deps.Logins == nil ||
 		deps.Streams == nil || deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Checks == nil || deps.Log == nil || deps.Metrics == nil {
 		return nil, errors.New("chat: something that a node works with is missing")
 	}
 	s := &Server{
 		config: config.withDefaults(), deps: deps, node: uuid.NewString(), melody: melody.New(), mux: http.NewServeMux(),
-		rooms: map[string]*room{}, emptied: map[uuid.UUID]bool{}, inboxes: map[uuid.UUID]map[*session]bool{}, sessions: map[*session]bool{},
+		rooms: map[string]*room{}, emptied: map[uuid.UUID][]string{}, inboxes: map[uuid.UUID]map[*session]bool{}, sessions: map[*session]bool{},
+		users: map[uuid.UUID]int{}, addrs: map[netip.Addr]int{},
 		wake: make(chan struct{}, 1),
 		metrics: metrics{
 			connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "chat_connections", Help: "Open WebSockets."}),
@@ -185,21 +232,25 @@ func New(config Config, deps Deps) (*Server, error) {
 			return nil, err
 		}
 	}
-	s.melody.Config.PingPeriod = pingPeriod
-	s.melody.Config.PongWait = pongWait
+	// melody upgrades, keeps sessions and reads. It writes nothing: its channel and
+	// its ticker stay as they are made.
+	s.melody.Config.PingPeriod = 365 * 24 * time.Hour
+	s.melody.Config.PongWait = (missedPings + 1) * pingPeriod
 	s.melody.Config.MaxMessageSize = maxFrame
-	s.melody.Config.MessageBufferSize = sendBuffer + 8 // see session.write
+	s.melody.Config.MessageBufferSize = 0
 	s.melody.Upgrader.Subprotocols = []string{Subprotocol}
 	s.melody.Upgrader.HandshakeTimeout = callTimeout
+	s.melody.Upgrader.ReadBufferSize = readBuffer
+	s.melody.Upgrader.WriteBufferPool = &sync.Pool{}
 	s.melody.Upgrader.CheckOrigin = s.allowed // melody's own allows every site
-	s.melody.Upgrader.Error = func(w http.ResponseWriter, r *http.Request, status int, reason error) {
-		refuse(w, r, status, livestream.CodeInvalidRequest, reason.Error())
-	}
 	s.melody.HandleConnect(func(m *melody.Session) { of(m).connect(m) })
 	s.melody.HandleMessage(func(m *melody.Session, content []byte) { of(m).received(content) })
 	s.melody.HandleMessageBinary(func(m *melody.Session, _ []byte) { of(m).received(nil) }) // frames are text
-	s.melody.HandleSentMessage(func(m *melody.Session, _ []byte) { of(m).written() })
-	s.melody.HandleError(func(m *melody.Session, err error) { of(m).failed(m, err) })
+	s.melody.HandlePong(func(m *melody.Session) { of(m).unanswered.Store(0) })
+	s.melody.HandleClose(func(m *melody.Session, status int, _ string) error {
+		of(m).out.finish(encode(opClose, melody.FormatCloseMessage(status, "")))
+		return nil
+	})
 	s.mux.HandleFunc("GET /ws/streams/{id}/chat", s.serve(s.openChat))
 	s.mux.HandleFunc("GET /ws/notifications", s.serve(s.openInbox))
 	s.mux.HandleFunc("GET /health", s.health)
@@ -232,17 +283,23 @@ func (s *Server) Run(ctx context.Context) {
 	var running sync.WaitGroup
 	running.Go(func() { s.countViewers(ctx) })
 	running.Go(func() { s.serveInboxes(ctx) })
+	running.Go(func() { s.wheel.turn(ctx) })
+	running.Go(func() { s.writeHistory(ctx) })
 	s.deps.Subscriber.Run(ctx, s.heard, s.catchUp)
 	running.Wait()
 }
 
 // heard takes a message from another node, or from this one.
 func (s *Server) heard(channel, payload string) {
-	if push, logout := s.deps.Shared(channel, payload); push != nil {
-		s.pushed(*push)
-		return
-	} else if logout != nil {
-		s.logout(*logout)
+	if shared := s.deps.Shared(channel, payload); shared != nil {
+		switch {
+		case shared.Push != nil:
+			s.pushed(*shared.Push)
+		case shared.Logout != nil:
+			s.logout(*shared.Logout)
+		case shared.Creator != nil:
+			s.moderatorsChanged(*shared.Creator)
+		}
 		return
 	}
 	s.mu.Lock()
@@ -251,10 +308,8 @@ func (s *Server) heard(channel, payload string) {
 	if room == nil {
 		return
 	}
-	var head struct {
-		ID int64 `json:"id"`
-	}
-	if err := json.Unmarshal([]byte(payload), &head); err != nil {
+	head, err := headOf(payload)
+	if err != nil {
 		s.deps.Log.Warn("a chat event cannot be read", zap.String("channel", channel), zap.Error(err))
 		return
 	}
@@ -264,35 +319,65 @@ func (s *Server) heard(channel, payload string) {
 // catchUp makes up for what was said while this node could not hear.
 func (s *Server) catchUp() {
 	s.missedPushes()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.rooms {
+	for _, r := range s.openRooms() {
 		r.missed()
+		r.rulesChanged()
+		r.retellConnections()
 	}
 }
 
-// reconnectSpread is over what time a drained node's clients come back, so that
-// the others are not flooded.
-const reconnectSpread = 5 * time.Second
+func (s *Server) openRooms() []*room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.rooms))
+}
 
-// Drain sends everybody to other nodes: no new connections, a bye with a spread
-// time to come back, and the end once all have gone or ctx ends.
+// moderatorsChanged makes the rooms of a creator read their rules again.
+func (s *Server) moderatorsChanged(creator uuid.UUID) {
+	for _, r := range s.openRooms() {
+		if rules := r.rules.Load(); rules != nil && rules.OwnerID == creator {
+			r.rulesChanged()
+		}
+	}
+}
+
+const (
+	// drainPause is between two clients that are sent away, when there is time.
+	drainPause = 100 * time.Millisecond
+	// drainStep is how often clients are sent away.
+	drainStep = 10 * time.Millisecond
+	// reconnectSpread is how long a client that is sent away waits at most, beside a
+	// second.
+	reconnectSpread = 2 * time.Second
+)
+
+// Drain sends everybody to other nodes: no new connections, for each a bye with a
+// time to come back, spread over the drain's time so that the other nodes are not
+// flooded, and the end once all have gone or ctx ends.
 func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
 	s.mu.Lock()
 	sessions := slices.Collect(maps.Keys(s.sessions))
 	s.mu.Unlock()
-	for i, session := range sessions {
-		spread := time.Duration(i) * reconnectSpread / time.Duration(len(sessions))
-		session.bye(byeDraining, time.Second+spread+jitter())
-	}
-	tick := time.NewTicker(20 * time.Millisecond)
+	spread := min(s.config.DrainTime, time.Duration(len(sessions))*drainPause)
+	began, sent := time.Now(), 0
+	tick := time.NewTicker(drainStep)
 	defer tick.Stop()
 	for s.open.Load() > 0 {
+		due := len(sessions)
+		if passed := time.Since(began); passed < spread {
+			due = int(int64(len(sessions)) * int64(passed) / int64(spread))
+		}
+		for ; sent < due; sent++ {
+			sessions[sent].bye(byeDraining, time.Second+rand.N(reconnectSpread))
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			_ = s.melody.Close() // whoever is left
+			for _, session := range sessions { // whoever is left
+				session.bye(byeDraining, time.Second+rand.N(reconnectSpread))
+				session.hangUp()
+			}
 			return
 		}
 	}
@@ -304,44 +389,65 @@ func (s *Server) allowed(r *http.Request) bool {
 	return len(origins) == 0 || (len(origins) == 1 && slices.Contains(s.config.AllowedOrigins, origins[0]))
 }
 
-// serve answers an upgrade and lasts as long as the connection. open checks the
-// client and prepares its session; what it refuses is answered instead.
+// serve answers an upgrade. open checks the client and prepares its session; what
+// it refuses is answered instead. The connection then has a goroutine of its own:
+// what net/http keeps of it is let go.
 func (s *Server) serve(open func(context.Context, *http.Request, *session) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if !s.allowed(r) {
 			refuse(w, r, http.StatusForbidden, livestream.CodeWebSocketOriginRejected, "pages of this origin may not connect")
 			return
 		}
-		if !websocket.IsWebSocketUpgrade(r) {
+		upgrade, wrong := handshake(r)
+		if upgrade == nil {
 			w.Header().Set("Upgrade", "websocket")
-			refuse(w, r, http.StatusUpgradeRequired, livestream.CodeInvalidRequest, "this address is for WebSockets")
+			refuse(w, r, http.StatusUpgradeRequired, livestream.CodeInvalidRequest, wrong)
 			return
 		}
-		defer s.open.Add(-1)
 		if s.open.Add(1) > int64(s.config.MaxConnections) || s.draining.Load() {
+			s.open.Add(-1)
 			s.refuseError(w, r, livestream.Unavailable("this node", errors.New("it is full or draining")))
 			return
 		}
 		session, err := s.newSession(r)
+		if err == nil {
+			err = s.admit(session)
+		}
 		if err != nil {
+			s.open.Add(-1)
 			s.refuseError(w, r, err)
 			return
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
 		defer cancel()
-		defer s.forget(session)
 		if err := open(ctx, r, session); err != nil {
+			s.forget(session)
 			s.refuseError(w, r, err)
 			return
 		}
-		s.metrics.connections.Inc()
-		defer s.metrics.connections.Dec()
-		err = s.melody.HandleRequestWithKeys(w, r, map[string]any{sessionKey: session})
-		if errors.Is(err, melody.ErrClosed) {
-			s.refuseError(w, r, livestream.Unavailable("this node", err))
-		} else if err != nil {
-			s.deps.Log.Debug("upgrade", zap.Error(err)) // the client was answered by the upgrader
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err == nil && buffered.Reader.Buffered() > 0 { // it may not speak yet
+			conn.Close()
+			err = errors.New("the client spoke before it was answered")
 		}
+		if err != nil {
+			s.deps.Log.Debug("upgrade", zap.Error(err))
+			s.forget(session)
+			return
+		}
+		_ = conn.SetDeadline(time.Time{}) // net/http's
+		go s.run(&hijacked{conn, w.Header()}, upgrade, session)
+	}
+}
+
+// run upgrades a connection and lasts as long as it does.
+func (s *Server) run(h *hijacked, upgrade *http.Request, session *session) {
+	defer s.forget(session)
+	s.metrics.connections.Inc()
+	defer s.metrics.connections.Dec()
+	if err := s.melody.HandleRequestWithKeys(h, upgrade, map[string]any{sessionKey: session}); err != nil {
+		h.conn.Close()
+		s.deps.Log.Debug("upgrade", zap.Error(err))
 	}
 }
 
@@ -370,6 +476,8 @@ func (s *Server) refuseError(w http.ResponseWriter, r *http.Request, err error) 
 		status = http.StatusNotFound
 	case livestream.CodeInvalidWebSocketTicket:
 		status = http.StatusUnauthorized
+	case livestream.CodeRateLimited:
+		status = http.StatusTooManyRequests
 	case livestream.CodeUnavailable:
 		status = http.StatusServiceUnavailable
 		s.deps.Log.Warn("open a connection", zap.Error(err))

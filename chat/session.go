@@ -7,9 +7,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,14 +26,21 @@ import (
 type session struct {
 	server   *Server
 	id       string
+	began    time.Time
+	address  netip.Addr
 	identity *livestream.Identity // nil for a viewer without a ticket
-	user     livestream.ChatUser
-	room     *room // nil for notifications
-	since    *int64
+	user     livestream.ChatUser  // without roles, which change
+	room     *room                // nil for notifications
+	since    *livestream.ChatPosition
 	replay   int
-	limit    *rate.Limiter
+	counted  bool          // as one of its member's connections
+	limit    *rate.Limiter // of its frames, from the first one on
+	followed time.Time     // when it was last known that the member may write as a follower
 
-	mu          sync.Mutex // guards what follows; a chat's last is under its room's lock
+	spoke      int // of the wheel
+	unanswered atomic.Int32
+
+	mu          sync.Mutex // guards what follows; a chat's last is under its room's writing
 	last        int64      // id of the last event that was written
 	joined      bool       // an inbox's welcome was written
 	early       []livestream.Notification
@@ -39,12 +48,10 @@ type session struct {
 	known       map[uuid.UUID]bool // notifications that were written, the newest
 	knownBefore map[uuid.UUID]bool
 
-	out     sync.Mutex // guards writing
-	melody  *melody.Session
-	queued  int  // frames that wait to be written
-	closing bool // nothing is written any more
-	bid     farewell
-	after   time.Duration
+	closing sync.Mutex // guards what follows
+	out     *outlet    // nil until it is upgraded
+	bid     *byeEvent  // what it was told to close it
+	status  int
 }
 
 const sessionKey = "session"
@@ -55,15 +62,14 @@ func of(m *melody.Session) *session { return m.MustGet(sessionKey).(*session) }
 //
 // Errors: invalid_request.
 func (s *Server) newSession(r *http.Request) (*session, error) {
-	burst := max(1, int(5*s.config.MessagesPerSecond))
-	session := &session{server: s, id: uuid.NewString(), limit: rate.NewLimiter(rate.Limit(s.config.MessagesPerSecond), burst)}
+	session := &session{server: s, id: uuid.NewString(), began: time.Now(), address: s.addressOf(r)}
 	query := r.URL.Query()
 	if query.Has("since") {
 		since, err := strconv.ParseInt(query.Get("since"), 10, 64)
 		if err != nil || since < 0 {
 			return nil, livestream.Invalid("since", "is the id of an event")
 		}
-		session.since = &since
+		session.since = &livestream.ChatPosition{Epoch: query.Get("epoch"), ID: since}
 	}
 	if query.Has("last") {
 		last, err := strconv.Atoi(query.Get("last"))
@@ -82,10 +88,6 @@ func (s *Server) openChat(ctx context.Context, r *http.Request, session *session
 	if err != nil || len(r.PathValue("id")) != len(id.String()) {
 		return livestream.Invalid("stream_id", "is a UUID")
 	}
-	stream, err := s.deps.Streams.ByID(ctx, id)
-	if err != nil {
-		return err
-	}
 	if r.URL.Query().Has("ticket") {
 		identity, err := s.redeem(ctx, r, func(ticket livestream.Ticket) bool {
 			return ticket.Purpose == livestream.TicketChat && ticket.StreamID == id
@@ -97,7 +99,7 @@ func (s *Server) openChat(ctx context.Context, r *http.Request, session *session
 		if err != nil {
 			return err
 		}
-		session.user = chatUser(user, stream)
+		session.user = livestream.ChatUser{ID: user.ID, Username: user.Username, DisplayName: user.DisplayName}
 		if err := s.identify(ctx, session, identity); err != nil {
 			return err
 		}
@@ -120,9 +122,12 @@ func (s *Server) redeem(ctx context.Context, r *http.Request, fits func(livestre
 // identify makes the session a member's. It can be logged out from here on: a
 // login that ended before was refused, one that ends later is heard of.
 //
-// Errors: invalid_ticket.
+// Errors: invalid_ticket, rate_limited.
 func (s *Server) identify(ctx context.Context, session *session, identity livestream.Identity) error {
 	session.identity = &identity
+	if err := s.admitUser(session, identity.UserID); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	s.sessions[session] = true
 	s.mu.Unlock()
@@ -133,26 +138,16 @@ func (s *Server) identify(ctx context.Context, session *session, identity livest
 	return err
 }
 
-// chatUser is the member as the chat of that stream shows them.
-func chatUser(user livestream.User, stream livestream.Stream) livestream.ChatUser {
-	shown := livestream.ChatUser{ID: user.ID, Username: user.Username, DisplayName: user.DisplayName, Roles: []string{}}
-	if stream.UserID == user.ID {
-		shown.Roles = append(shown.Roles, "owner")
-	}
-	if user.Role == livestream.RoleAdmin {
-		shown.Roles = append(shown.Roles, "admin")
-	}
-	return shown
-}
-
 // forget undoes what opening a session did. Whoever failed half way is forgotten
 // too.
 func (s *Server) forget(session *session) {
 	if session.room != nil {
 		s.leave(session.room, session)
 	}
+	s.wheel.remove(session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.release(session)
 	delete(s.sessions, session)
 	if session.room == nil && session.identity != nil {
 		mine := s.inboxes[session.identity.UserID]
@@ -167,19 +162,26 @@ func (s *Server) forget(session *session) {
 // client.
 func (x *session) connect(m *melody.Session) {
 	s := x.server
-	x.out.Lock()
-	x.melody = m
-	closing := x.closing // it was logged out on its way in
+	m.Request = nil // nobody needs it any more
+	conn := m.WebsocketConnection()
+	x.closing.Lock()
+	x.out = newOutlet(conn.NetConn(), s.config.MaxQueue)
+	closing := x.bid != nil // it was logged out on its way in
 	if closing {
 		x.close()
 	}
-	x.out.Unlock()
+	x.closing.Unlock()
 	if closing {
 		return
 	}
+	conn.SetPingHandler(func(data string) error {
+		x.write(encode(opPong, []byte(data)))
+		return nil
+	})
 	s.mu.Lock()
 	s.sessions[x] = true
 	s.mu.Unlock()
+	s.wheel.add(x)
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	join := s.joinInbox
@@ -198,35 +200,51 @@ func (x *session) connect(m *melody.Session) {
 
 // received takes a client's frame: a message to the chat.
 func (x *session) received(content []byte) {
+	x.unanswered.Store(0)
+	s := x.server
 	m, refusal := parseMessage(content)
 	if wait := x.tooFast(); wait > 0 {
 		refusal = refuseMessage(m, codeRateLimited, "you write too fast", wait)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
+	defer cancel()
+	var (
+		rules *livestream.ChatRules
+		pace  livestream.ChatPace
+	)
+	if refusal == nil && (x.room == nil || x.identity == nil) {
+		refusal = refuseMessage(m, codeReadOnly, "this connection only reads; connect with a ticket to write", 0)
 	} else if refusal == nil {
-		refusal = x.mayWrite(m)
+		rules = x.room.rules.Load()
+		pace, refusal = x.mayWrite(ctx, m, rules)
 	}
 	if refusal != nil {
 		x.send(event(refusal))
 		return
 	}
-	s := x.server
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
 	nonce := ""
 	if m.Nonce != "" {
 		nonce = x.user.ID.String() + ":" + m.Nonce
 	}
+	user := x.user
+	user.Roles = rules.Roles(user.ID, x.identity.Role)
 	said, first, err := s.deps.Events.Append(ctx, livestream.NewChatEvent{
-		StreamID: x.room.stream, Nonce: nonce, Type: livestream.ChatMessage,
-		Body: livestream.ChatMessageBody{User: x.user, Text: m.Text, SentAt: time.Now().UTC(), Nonce: m.Nonce},
+		StreamID: x.room.stream, Nonce: nonce, Type: livestream.ChatMessage, Pace: &pace,
+		Body: livestream.ChatMessageBody{User: user, Text: m.Text, SentAt: time.Now().UTC(), Nonce: m.Nonce},
 	})
-	if err != nil {
+	var tooFast *livestream.ChatTooFast
+	switch {
+	case errors.As(err, &tooFast) && tooFast.Slow:
+		x.send(event(refuseMessage(m, codeSlowMode, "the chat is in slow mode", tooFast.RetryAfter)))
+	case errors.As(err, &tooFast):
+		x.send(event(refuseMessage(m, codeRateLimited, "you write too fast", tooFast.RetryAfter)))
+	case err != nil:
 		s.deps.Log.Warn("append a message", zap.Error(err))
 		x.send(event(refuseMessage(m, codeUnavailable, "the chat cannot be reached; send it again", 2*time.Second)))
-		return
-	}
-	s.metrics.messages.Inc()
-	if !first {
+	case !first:
 		x.send(said.JSON) // it was said before: the one who asks again gets that
+	default:
+		s.metrics.messages.Inc()
 	}
 }
 
@@ -234,8 +252,15 @@ func refuseMessage(m message, code, detail string, retryAfter time.Duration) *er
 	return &errorEvent{Type: "error", Code: code, Detail: detail, Nonce: m.Nonce, RetryAfter: retryAfter.Seconds()}
 }
 
+// burst is how many messages may come at once.
+func (c Config) burst() int { return max(1, int(5*c.MessagesPerSecond)) }
+
 // tooFast says how long the client must wait before its next frame.
 func (x *session) tooFast() time.Duration {
+	config := x.server.config
+	if x.limit == nil { // frames come one after the other
+		x.limit = rate.NewLimiter(rate.Limit(config.MessagesPerSecond), config.burst())
+	}
 	now := time.Now()
 	r := x.limit.ReserveN(now, 1)
 	wait := r.DelayFrom(now)
@@ -245,72 +270,94 @@ func (x *session) tooFast() time.Duration {
 	return wait
 }
 
-func (x *session) mayWrite(m message) *errorEvent {
-	switch {
-	case x.room == nil || x.identity == nil:
-		return refuseMessage(m, codeReadOnly, "this connection only reads; connect with a ticket to write", 0)
-	case x.room.hasEnded():
-		return refuseMessage(m, codeReadOnly, "the stream has ended", 0)
+// followedFor is how long a follower is taken to be one.
+const followedFor = time.Second
+
+// mayWrite checks a message against the chat's rules, and says at what pace its
+// sender may write. Modes do not concern those who set them.
+func (x *session) mayWrite(ctx context.Context, m message, rules *livestream.ChatRules) (livestream.ChatPace, *errorEvent) {
+	config, now := x.server.config, time.Now()
+	pace := livestream.ChatPace{UserID: x.user.ID, Every: time.Duration(float64(time.Second) / config.MessagesPerSecond), Burst: config.burst()}
+	if x.room.hasEnded() {
+		return pace, refuseMessage(m, codeReadOnly, "the stream has ended", 0)
 	}
-	return nil
+	if rules.Banned(x.user.ID, now) {
+		var wait time.Duration
+		if until := rules.Bans[x.user.ID]; until != nil {
+			wait = until.Sub(now)
+		}
+		return pace, refuseMessage(m, codeBanned, "you may not write in this chat", wait)
+	}
+	if len(rules.Roles(x.user.ID, x.identity.Role)) > 0 {
+		return pace, nil
+	}
+	pace.Slow = time.Duration(rules.Settings.SlowModeSeconds) * time.Second
+	if rules.Settings.Blocked(m.Text) {
+		return pace, refuseMessage(m, codeBlockedTerm, "the message has a term that is blocked here", 0)
+	}
+	if rules.Settings.FollowersOnly && now.Sub(x.followed) > followedFor {
+		at, err := x.server.deps.Rules.FollowedAt(ctx, x.user.ID, rules.OwnerID)
+		if err != nil {
+			x.server.deps.Log.Warn("read a follow", zap.Error(err))
+			return pace, refuseMessage(m, codeUnavailable, "it cannot be said at the moment whether you follow; send it again", 2*time.Second)
+		}
+		age := time.Duration(rules.Settings.FollowerMinAgeSeconds) * time.Second
+		switch {
+		case at == nil:
+			return pace, refuseMessage(m, codeFollowersOnly, "only followers may write", 0)
+		case now.Sub(*at) < age:
+			return pace, refuseMessage(m, codeFollowersOnly, "you have not followed for long enough to write", age-now.Sub(*at))
+		}
+		x.followed = now
+	}
+	return pace, nil
 }
 
 // send writes events in one frame.
 func (x *session) send(events ...json.RawMessage) {
 	if len(events) > 0 {
-		x.write(frame(events...))
+		x.write(encode(opText, frame(events...)))
 	}
 }
 
-// write queues a frame. A client whose queue is full is told, behind what waits
-// already, to come back for the rest: nothing is dropped in silence.
-func (x *session) write(frame []byte) {
-	x.out.Lock()
-	defer x.out.Unlock()
-	if x.closing {
-		return
-	}
-	if x.queued >= sendBuffer {
+// write sends a frame that is encoded. A client for which too much waits is told,
+// behind that, to come back for the rest: nothing is dropped in silence. What goes
+// wrong beside that is noticed by the one who reads.
+func (x *session) write(encoded []byte) {
+	err := x.out.write(encoded)
+	if err == nil {
+		x.server.metrics.frames.Inc()
+	} else if errors.Is(err, errOverflow) {
 		x.server.metrics.slow.Inc()
-		x.closing, x.bid = true, byeSlow
-		x.close()
-		return
+		x.bye(byeSlow, 0)
 	}
-	x.push(frame)
-}
-
-// push hands a frame to melody, which has more room than we use. It runs under
-// out.
-func (x *session) push(frame []byte) {
-	x.queued++
-	x.server.metrics.frames.Inc()
-	_ = x.melody.Write(frame) // an error says that it is closed, which its reader notices
-}
-
-// written counts a frame that has left.
-func (x *session) written() {
-	x.out.Lock()
-	defer x.out.Unlock()
-	x.queued--
 }
 
 // bye says when to come back, and closes the connection once that is written.
 func (x *session) bye(why farewell, after time.Duration) {
-	x.out.Lock()
-	defer x.out.Unlock()
-	if x.closing {
+	x.closing.Lock()
+	defer x.closing.Unlock()
+	if x.bid != nil {
 		return
 	}
-	x.closing, x.bid, x.after = true, why, after
-	if x.melody != nil { // otherwise connect does it
+	x.bid, x.status = &byeEvent{Type: "bye", Code: why.code, ReconnectAfterMS: after.Milliseconds()}, why.status
+	if x.out != nil { // otherwise connect does it
 		x.close()
 	}
 }
 
-// close writes the farewell. It runs under out.
+// close writes the farewell.
 func (x *session) close() {
-	x.push(frame(event(byeEvent{Type: "bye", Code: x.bid.code, ReconnectAfterMS: x.after.Milliseconds()})))
-	_ = x.melody.CloseWithMsg(melody.FormatCloseMessage(x.bid.status, x.bid.code)) // it may be closed already
+	x.out.finish(encode(opText, frame(event(x.bid))), encode(opClose, melody.FormatCloseMessage(x.status, x.bid.Code)))
+}
+
+// hangUp ends a connection without a word.
+func (x *session) hangUp() {
+	x.closing.Lock()
+	defer x.closing.Unlock()
+	if x.out != nil {
+		x.out.conn.Close()
+	}
 }
 
 // jitter keeps clients from coming back all at once.
@@ -351,11 +398,4 @@ func (s *Server) closeEnded(ctx context.Context) error {
 		s.logout(ended...)
 	}
 	return nil
-}
-
-// failed is told by melody of a read that ended, which is every connection's end.
-func (x *session) failed(m *melody.Session, err error) {
-	if errors.Is(err, melody.ErrMessageBufferFull) {
-		_ = m.WebsocketConnection().Close() // it cannot be, see write; silence would be worse
-	}
 }

@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -33,6 +35,27 @@ func (e ArchiveStatus) Valid() bool {
 	case ArchiveStatusProcessing:
 		return true
 	case ArchiveStatusReady:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ChatUserRoles.
+const (
+	ChatUserRolesAdmin     ChatUserRoles = "admin"
+	ChatUserRolesModerator ChatUserRoles = "moderator"
+	ChatUserRolesOwner     ChatUserRoles = "owner"
+)
+
+// Valid indicates whether the value is a known member of the ChatUserRoles enum.
+func (e ChatUserRoles) Valid() bool {
+	switch e {
+	case ChatUserRolesAdmin:
+		return true
+	case ChatUserRolesModerator:
+		return true
+	case ChatUserRolesOwner:
 		return true
 	default:
 		return false
@@ -411,6 +434,59 @@ type Balance struct {
 	} `json:"balances"`
 }
 
+// ChatBanInput defines model for ChatBanInput.
+type ChatBanInput struct {
+	DurationSeconds *int    `json:"duration_seconds,omitempty"`
+	Reason          *string `json:"reason,omitempty"`
+}
+
+// ChatMessage defines model for ChatMessage.
+type ChatMessage struct {
+	// ID The id of the event by which it was told
+	ID     int64     `json:"id"`
+	SentAt time.Time `json:"sent_at"`
+	Text   string    `json:"text"`
+	User   ChatUser  `json:"user"`
+}
+
+// ChatMessageList defines model for ChatMessageList.
+type ChatMessageList struct {
+	Data       []ChatMessage `json:"data"`
+	NextCursor *NextCursor   `json:"next_cursor"`
+}
+
+// ChatSettings defines model for ChatSettings.
+type ChatSettings struct {
+	BlockedTerms          *[]string `json:"blocked_terms,omitempty"`
+	FollowerMinAgeSeconds int       `json:"follower_min_age_seconds"`
+	FollowersOnly         bool      `json:"followers_only"`
+	SlowModeSeconds       int       `json:"slow_mode_seconds"`
+}
+
+// ChatSettingsInput defines model for ChatSettingsInput.
+type ChatSettingsInput struct {
+	// BlockedTerms Messages that contain one, in whatever case, are refused
+	BlockedTerms *[]string `json:"blocked_terms,omitempty"`
+
+	// FollowerMinAgeSeconds How long a follower must have followed
+	FollowerMinAgeSeconds *int  `json:"follower_min_age_seconds,omitempty"`
+	FollowersOnly         *bool `json:"followers_only,omitempty"`
+
+	// SlowModeSeconds The least time between two messages of one member; 0 switches it off
+	SlowModeSeconds *int `json:"slow_mode_seconds,omitempty"`
+}
+
+// ChatUser defines model for ChatUser.
+type ChatUser struct {
+	DisplayName string             `json:"display_name"`
+	ID          openapi_types.UUID `json:"id"`
+	Roles       []ChatUserRoles    `json:"roles"`
+	Username    string             `json:"username"`
+}
+
+// ChatUserRoles defines model for ChatUser.Roles.
+type ChatUserRoles string
+
 // CompleteRecordingInput defines model for CompleteRecordingInput.
 type CompleteRecordingInput struct {
 	Parts []UploadedPart `json:"parts"`
@@ -490,6 +566,26 @@ type Me struct {
 
 // MeRole defines model for Me.Role.
 type MeRole string
+
+// Moderator defines model for Moderator.
+type Moderator struct {
+	AddedAt        time.Time           `json:"added_at"`
+	AvatarURL      *string             `json:"avatar_url"`
+	Bio            string              `json:"bio"`
+	CreatedAt      time.Time           `json:"created_at"`
+	DisplayName    string              `json:"display_name"`
+	FollowerCount  int64               `json:"follower_count"`
+	FollowingCount int64               `json:"following_count"`
+	ID             openapi_types.UUID  `json:"id"`
+	LiveStreamID   *openapi_types.UUID `json:"live_stream_id"`
+	Username       string              `json:"username"`
+}
+
+// ModeratorList defines model for ModeratorList.
+type ModeratorList struct {
+	Data       []Moderator `json:"data"`
+	NextCursor *NextCursor `json:"next_cursor"`
+}
 
 // NextCursor defines model for NextCursor.
 type NextCursor = string
@@ -899,6 +995,15 @@ type StartStreamParams struct {
 	IdempotencyKey *OptionalIdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListChatMessagesParams defines parameters for ListChatMessages.
+type ListChatMessagesParams struct {
+	// Limit Entries on a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Before Only messages with a lower id
+	Before *int64 `form:"before,omitempty" json:"before,omitempty"`
+}
+
 // GetTimelineParams defines parameters for GetTimeline.
 type GetTimelineParams struct {
 	// Limit Entries on a page
@@ -923,6 +1028,15 @@ type ListTransactionsParams struct {
 type CreateTransactionParams struct {
 	// IdempotencyKey The same key and body give the first response again; another body is 422 `idempotency_key_reused`. Keys belong to one user and are kept for 24 h at least.
 	IdempotencyKey *OptionalIdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListModeratorsParams defines parameters for ListModerators.
+type ListModeratorsParams struct {
+	// Limit Entries on a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListFollowersParams defines parameters for ListFollowers.
@@ -971,6 +1085,12 @@ type StartStreamJSONRequestBody = StartStreamInput
 
 // UpdateStreamJSONRequestBody defines body for UpdateStream for application/json ContentType.
 type UpdateStreamJSONRequestBody = UpdateStreamInput
+
+// BanFromChatJSONRequestBody defines body for BanFromChat for application/json ContentType.
+type BanFromChatJSONRequestBody = ChatBanInput
+
+// UpdateChatSettingsJSONRequestBody defines body for UpdateChatSettings for application/json ContentType.
+type UpdateChatSettingsJSONRequestBody = ChatSettingsInput
 
 // CreateRecordingJSONRequestBody defines body for CreateRecording for application/json ContentType.
 type CreateRecordingJSONRequestBody = RecordingInput
@@ -1037,6 +1157,24 @@ type ServerInterface interface {
 	// UpdateStream Change what a stream says of itself
 	// (PATCH /api/streams/{id})
 	UpdateStream(c *gin.Context, id ID)
+	// UnbanFromChat Let a member write again
+	// (DELETE /api/streams/{id}/chat/bans/{user_id})
+	UnbanFromChat(c *gin.Context, id ID, userID UserID)
+	// BanFromChat Keep a member from writing
+	// (PUT /api/streams/{id}/chat/bans/{user_id})
+	BanFromChat(c *gin.Context, id ID, userID UserID)
+	// ListChatMessages What was said, newest first
+	// (GET /api/streams/{id}/chat/messages)
+	ListChatMessages(c *gin.Context, id ID, params ListChatMessagesParams)
+	// DeleteChatMessage Delete a message
+	// (DELETE /api/streams/{id}/chat/messages/{message_id})
+	DeleteChatMessage(c *gin.Context, id ID, messageID int64)
+	// GetChatSettings A chat's modes
+	// (GET /api/streams/{id}/chat/settings)
+	GetChatSettings(c *gin.Context, id ID)
+	// UpdateChatSettings Change a chat's modes
+	// (PATCH /api/streams/{id}/chat/settings)
+	UpdateChatSettings(c *gin.Context, id ID)
 	// EndStream End a stream
 	// (POST /api/streams/{id}/end)
 	EndStream(c *gin.Context, id ID)
@@ -1070,6 +1208,15 @@ type ServerInterface interface {
 	// GetBalance What one has, from the ledger
 	// (GET /api/users/me/balance)
 	GetBalance(c *gin.Context)
+	// ListModerators Who moderates one's chats, newest first
+	// (GET /api/users/me/moderators)
+	ListModerators(c *gin.Context, params ListModeratorsParams)
+	// RemoveModerator Let a member moderate no longer
+	// (DELETE /api/users/me/moderators/{user_id})
+	RemoveModerator(c *gin.Context, userID UserID)
+	// AddModerator Let a member moderate one's chats
+	// (PUT /api/users/me/moderators/{user_id})
+	AddModerator(c *gin.Context, userID UserID)
 	// GetNotificationSettings What one is told of
 	// (GET /api/users/me/notification-settings)
 	GetNotificationSettings(c *gin.Context)
@@ -1501,6 +1648,202 @@ func (siw *ServerInterfaceWrapper) UpdateStream(c *gin.Context) {
 	siw.Handler.UpdateStream(c, id)
 }
 
+// UnbanFromChat operation middleware
+func (siw *ServerInterfaceWrapper) UnbanFromChat(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UnbanFromChat(c, id, userID)
+}
+
+// BanFromChat operation middleware
+func (siw *ServerInterfaceWrapper) BanFromChat(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BanFromChat(c, id, userID)
+}
+
+// ListChatMessages operation middleware
+func (siw *ServerInterfaceWrapper) ListChatMessages(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListChatMessagesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "before", c.Request.URL.Query(), &params.Before, runtime.BindQueryParameterOptions{Type: "integer", Format: "int64"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListChatMessages(c, id, params)
+}
+
+// DeleteChatMessage operation middleware
+func (siw *ServerInterfaceWrapper) DeleteChatMessage(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "message_id" -------------
+	var messageID int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "message_id", c.Param("message_id"), &messageID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter message_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteChatMessage(c, id, messageID)
+}
+
+// GetChatSettings operation middleware
+func (siw *ServerInterfaceWrapper) GetChatSettings(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetChatSettings(c, id)
+}
+
+// UpdateChatSettings operation middleware
+func (siw *ServerInterfaceWrapper) UpdateChatSettings(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateChatSettings(c, id)
+}
+
 // EndStream operation middleware
 func (siw *ServerInterfaceWrapper) EndStream(c *gin.Context) {
 
@@ -1799,6 +2142,91 @@ func (siw *ServerInterfaceWrapper) GetBalance(c *gin.Context) {
 	}
 
 	siw.Handler.GetBalance(c)
+}
+
+// ListModerators operation middleware
+func (siw *ServerInterfaceWrapper) ListModerators(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListModeratorsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListModerators(c, params)
+}
+
+// RemoveModerator operation middleware
+func (siw *ServerInterfaceWrapper) RemoveModerator(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RemoveModerator(c, userID)
+}
+
+// AddModerator operation middleware
+func (siw *ServerInterfaceWrapper) AddModerator(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AddModerator(c, userID)
 }
 
 // GetNotificationSettings operation middleware
@@ -2109,6 +2537,9 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/users/me/notification-settings", wrapper.GetNotificationSettings)
 	router.PUT(options.BaseURL+"/api/users/me/notification-settings", wrapper.SetNotificationSettings)
 	router.GET(options.BaseURL+"/api/users/me/balance", wrapper.GetBalance)
+	router.GET(options.BaseURL+"/api/users/me/moderators", wrapper.ListModerators)
+	router.DELETE(options.BaseURL+"/api/users/me/moderators/:user_id", wrapper.RemoveModerator)
+	router.PUT(options.BaseURL+"/api/users/me/moderators/:user_id", wrapper.AddModerator)
 	router.GET(options.BaseURL+"/api/users/:user_id", wrapper.GetUser)
 	router.GET(options.BaseURL+"/api/users/:user_id/followers", wrapper.ListFollowers)
 	router.GET(options.BaseURL+"/api/users/:user_id/following", wrapper.ListFollowing)
@@ -2121,6 +2552,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/streams/:id/end", wrapper.EndStream)
 	router.GET(options.BaseURL+"/api/streams/:id/timeline", wrapper.GetTimeline)
 	router.GET(options.BaseURL+"/api/streams/:id/notification-progress", wrapper.GetNotificationProgress)
+	router.GET(options.BaseURL+"/api/streams/:id/chat/messages", wrapper.ListChatMessages)
+	router.DELETE(options.BaseURL+"/api/streams/:id/chat/messages/:message_id", wrapper.DeleteChatMessage)
+	router.DELETE(options.BaseURL+"/api/streams/:id/chat/bans/:user_id", wrapper.UnbanFromChat)
+	router.PUT(options.BaseURL+"/api/streams/:id/chat/bans/:user_id", wrapper.BanFromChat)
+	router.GET(options.BaseURL+"/api/streams/:id/chat/settings", wrapper.GetChatSettings)
+	router.PATCH(options.BaseURL+"/api/streams/:id/chat/settings", wrapper.UpdateChatSettings)
 	router.POST(options.BaseURL+"/api/streams/:id/recording", wrapper.CreateRecording)
 	router.POST(options.BaseURL+"/api/streams/:id/recording/:upload_id/complete", wrapper.CompleteRecording)
 	router.GET(options.BaseURL+"/api/archives", wrapper.ListArchives)
@@ -2668,6 +3105,228 @@ func (response UpdateStreamdefaultApplicationProblemPlusJSONResponse) VisitUpdat
 	return err
 }
 
+type UnbanFromChatRequestObject struct {
+	ID     ID     `json:"id"`
+	UserID UserID `json:"user_id"`
+}
+
+type UnbanFromChatResponseObject interface {
+	VisitUnbanFromChatResponse(w http.ResponseWriter) error
+}
+
+type UnbanFromChat204Response struct {
+}
+
+func (response UnbanFromChat204Response) VisitUnbanFromChatResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnbanFromChatdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UnbanFromChatdefaultApplicationProblemPlusJSONResponse) VisitUnbanFromChatResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BanFromChatRequestObject struct {
+	ID     ID     `json:"id"`
+	UserID UserID `json:"user_id"`
+	Body   *BanFromChatJSONRequestBody
+}
+
+type BanFromChatResponseObject interface {
+	VisitBanFromChatResponse(w http.ResponseWriter) error
+}
+
+type BanFromChat204Response struct {
+}
+
+func (response BanFromChat204Response) VisitBanFromChatResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type BanFromChatdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BanFromChatdefaultApplicationProblemPlusJSONResponse) VisitBanFromChatResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListChatMessagesRequestObject struct {
+	ID     ID `json:"id"`
+	Params ListChatMessagesParams
+}
+
+type ListChatMessagesResponseObject interface {
+	VisitListChatMessagesResponse(w http.ResponseWriter) error
+}
+
+type ListChatMessages200JSONResponse ChatMessageList
+
+func (response ListChatMessages200JSONResponse) VisitListChatMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListChatMessagesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListChatMessagesdefaultApplicationProblemPlusJSONResponse) VisitListChatMessagesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteChatMessageRequestObject struct {
+	ID        ID    `json:"id"`
+	MessageID int64 `json:"message_id"`
+}
+
+type DeleteChatMessageResponseObject interface {
+	VisitDeleteChatMessageResponse(w http.ResponseWriter) error
+}
+
+type DeleteChatMessage204Response struct {
+}
+
+func (response DeleteChatMessage204Response) VisitDeleteChatMessageResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteChatMessagedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteChatMessagedefaultApplicationProblemPlusJSONResponse) VisitDeleteChatMessageResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetChatSettingsRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetChatSettingsResponseObject interface {
+	VisitGetChatSettingsResponse(w http.ResponseWriter) error
+}
+
+type GetChatSettings200JSONResponse ChatSettings
+
+func (response GetChatSettings200JSONResponse) VisitGetChatSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetChatSettingsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetChatSettingsdefaultApplicationProblemPlusJSONResponse) VisitGetChatSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateChatSettingsRequestObject struct {
+	ID   ID `json:"id"`
+	Body *UpdateChatSettingsJSONRequestBody
+}
+
+type UpdateChatSettingsResponseObject interface {
+	VisitUpdateChatSettingsResponse(w http.ResponseWriter) error
+}
+
+type UpdateChatSettings200JSONResponse ChatSettings
+
+func (response UpdateChatSettings200JSONResponse) VisitUpdateChatSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateChatSettingsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateChatSettingsdefaultApplicationProblemPlusJSONResponse) VisitUpdateChatSettingsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type EndStreamRequestObject struct {
 	ID ID `json:"id"`
 }
@@ -3103,6 +3762,111 @@ type GetBalancedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetBalancedefaultApplicationProblemPlusJSONResponse) VisitGetBalanceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModeratorsRequestObject struct {
+	Params ListModeratorsParams
+}
+
+type ListModeratorsResponseObject interface {
+	VisitListModeratorsResponse(w http.ResponseWriter) error
+}
+
+type ListModerators200JSONResponse ModeratorList
+
+func (response ListModerators200JSONResponse) VisitListModeratorsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListModeratorsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListModeratorsdefaultApplicationProblemPlusJSONResponse) VisitListModeratorsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RemoveModeratorRequestObject struct {
+	UserID UserID `json:"user_id"`
+}
+
+type RemoveModeratorResponseObject interface {
+	VisitRemoveModeratorResponse(w http.ResponseWriter) error
+}
+
+type RemoveModerator204Response struct {
+}
+
+func (response RemoveModerator204Response) VisitRemoveModeratorResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RemoveModeratordefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RemoveModeratordefaultApplicationProblemPlusJSONResponse) VisitRemoveModeratorResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AddModeratorRequestObject struct {
+	UserID UserID `json:"user_id"`
+}
+
+type AddModeratorResponseObject interface {
+	VisitAddModeratorResponse(w http.ResponseWriter) error
+}
+
+type AddModerator204Response struct {
+}
+
+func (response AddModerator204Response) VisitAddModeratorResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type AddModeratordefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AddModeratordefaultApplicationProblemPlusJSONResponse) VisitAddModeratorResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3589,6 +4353,24 @@ type StrictServerInterface interface {
 	// UpdateStream Change what a stream says of itself
 	// (PATCH /api/streams/{id})
 	UpdateStream(ctx context.Context, request UpdateStreamRequestObject) (UpdateStreamResponseObject, error)
+	// UnbanFromChat Let a member write again
+	// (DELETE /api/streams/{id}/chat/bans/{user_id})
+	UnbanFromChat(ctx context.Context, request UnbanFromChatRequestObject) (UnbanFromChatResponseObject, error)
+	// BanFromChat Keep a member from writing
+	// (PUT /api/streams/{id}/chat/bans/{user_id})
+	BanFromChat(ctx context.Context, request BanFromChatRequestObject) (BanFromChatResponseObject, error)
+	// ListChatMessages What was said, newest first
+	// (GET /api/streams/{id}/chat/messages)
+	ListChatMessages(ctx context.Context, request ListChatMessagesRequestObject) (ListChatMessagesResponseObject, error)
+	// DeleteChatMessage Delete a message
+	// (DELETE /api/streams/{id}/chat/messages/{message_id})
+	DeleteChatMessage(ctx context.Context, request DeleteChatMessageRequestObject) (DeleteChatMessageResponseObject, error)
+	// GetChatSettings A chat's modes
+	// (GET /api/streams/{id}/chat/settings)
+	GetChatSettings(ctx context.Context, request GetChatSettingsRequestObject) (GetChatSettingsResponseObject, error)
+	// UpdateChatSettings Change a chat's modes
+	// (PATCH /api/streams/{id}/chat/settings)
+	UpdateChatSettings(ctx context.Context, request UpdateChatSettingsRequestObject) (UpdateChatSettingsResponseObject, error)
 	// EndStream End a stream
 	// (POST /api/streams/{id}/end)
 	EndStream(ctx context.Context, request EndStreamRequestObject) (EndStreamResponseObject, error)
@@ -3622,6 +4404,15 @@ type StrictServerInterface interface {
 	// GetBalance What one has, from the ledger
 	// (GET /api/users/me/balance)
 	GetBalance(ctx context.Context, request GetBalanceRequestObject) (GetBalanceResponseObject, error)
+	// ListModerators Who moderates one's chats, newest first
+	// (GET /api/users/me/moderators)
+	ListModerators(ctx context.Context, request ListModeratorsRequestObject) (ListModeratorsResponseObject, error)
+	// RemoveModerator Let a member moderate no longer
+	// (DELETE /api/users/me/moderators/{user_id})
+	RemoveModerator(ctx context.Context, request RemoveModeratorRequestObject) (RemoveModeratorResponseObject, error)
+	// AddModerator Let a member moderate one's chats
+	// (PUT /api/users/me/moderators/{user_id})
+	AddModerator(ctx context.Context, request AddModeratorRequestObject) (AddModeratorResponseObject, error)
 	// GetNotificationSettings What one is told of
 	// (GET /api/users/me/notification-settings)
 	GetNotificationSettings(ctx context.Context, request GetNotificationSettingsRequestObject) (GetNotificationSettingsResponseObject, error)
@@ -4192,6 +4983,205 @@ func (sh *strictHandler) UpdateStream(ctx *gin.Context, id ID) {
 	}
 }
 
+// UnbanFromChat operation middleware
+func (sh *strictHandler) UnbanFromChat(ctx *gin.Context, id ID, userID UserID) {
+	var request UnbanFromChatRequestObject
+
+	request.ID = id
+	request.UserID = userID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UnbanFromChat(ctx, request.(UnbanFromChatRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UnbanFromChat")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnbanFromChatResponseObject); ok {
+		if err := validResponse.VisitUnbanFromChatResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BanFromChat operation middleware
+func (sh *strictHandler) BanFromChat(ctx *gin.Context, id ID, userID UserID) {
+	var request BanFromChatRequestObject
+
+	request.ID = id
+	request.UserID = userID
+
+	var body BanFromChatJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BanFromChat(ctx, request.(BanFromChatRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BanFromChat")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BanFromChatResponseObject); ok {
+		if err := validResponse.VisitBanFromChatResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListChatMessages operation middleware
+func (sh *strictHandler) ListChatMessages(ctx *gin.Context, id ID, params ListChatMessagesParams) {
+	var request ListChatMessagesRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListChatMessages(ctx, request.(ListChatMessagesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListChatMessages")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListChatMessagesResponseObject); ok {
+		if err := validResponse.VisitListChatMessagesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteChatMessage operation middleware
+func (sh *strictHandler) DeleteChatMessage(ctx *gin.Context, id ID, messageID int64) {
+	var request DeleteChatMessageRequestObject
+
+	request.ID = id
+	request.MessageID = messageID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteChatMessage(ctx, request.(DeleteChatMessageRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteChatMessage")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteChatMessageResponseObject); ok {
+		if err := validResponse.VisitDeleteChatMessageResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetChatSettings operation middleware
+func (sh *strictHandler) GetChatSettings(ctx *gin.Context, id ID) {
+	var request GetChatSettingsRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetChatSettings(ctx, request.(GetChatSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetChatSettings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetChatSettingsResponseObject); ok {
+		if err := validResponse.VisitGetChatSettingsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateChatSettings operation middleware
+func (sh *strictHandler) UpdateChatSettings(ctx *gin.Context, id ID) {
+	var request UpdateChatSettingsRequestObject
+
+	request.ID = id
+
+	var body UpdateChatSettingsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateChatSettings(ctx, request.(UpdateChatSettingsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateChatSettings")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateChatSettingsResponseObject); ok {
+		if err := validResponse.VisitUpdateChatSettingsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // EndStream operation middleware
 func (sh *strictHandler) EndStream(ctx *gin.Context, id ID) {
 	var request EndStreamRequestObject
@@ -4539,6 +5529,84 @@ func (sh *strictHandler) GetBalance(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetBalanceResponseObject); ok {
 		if err := validResponse.VisitGetBalanceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListModerators operation middleware
+func (sh *strictHandler) ListModerators(ctx *gin.Context, params ListModeratorsParams) {
+	var request ListModeratorsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListModerators(ctx, request.(ListModeratorsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListModerators")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListModeratorsResponseObject); ok {
+		if err := validResponse.VisitListModeratorsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RemoveModerator operation middleware
+func (sh *strictHandler) RemoveModerator(ctx *gin.Context, userID UserID) {
+	var request RemoveModeratorRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RemoveModerator(ctx, request.(RemoveModeratorRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RemoveModerator")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RemoveModeratorResponseObject); ok {
+		if err := validResponse.VisitRemoveModeratorResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AddModerator operation middleware
+func (sh *strictHandler) AddModerator(ctx *gin.Context, userID UserID) {
+	var request AddModeratorRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AddModerator(ctx, request.(AddModeratorRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AddModerator")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AddModeratorResponseObject); ok {
+		if err := validResponse.VisitAddModeratorResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

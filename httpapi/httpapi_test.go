@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	driver "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
 	temporal "go.temporal.io/sdk/client"
@@ -55,6 +56,9 @@ type product struct {
 	tokens *auth.Tokens
 	bucket *s3.Bucket
 	dsn    string
+	chats  *postgres.Chats
+	chat   *redis.Chat
+	redis  *driver.Client
 }
 
 // options change what a product of a test's own is like.
@@ -126,6 +130,12 @@ func newProduct(tb testing.TB, o options) *product {
 	cache, err := redis.Open(ctx, redis.Config{URL: o.redisURL})
 	require.NoError(tb, err)
 	tb.Cleanup(func() { cache.Close() })
+	p.chats = postgres.NewChats(p.db)
+	p.chat = redis.NewChat(cache, p.chats)
+	operator, err := driver.ParseURL(o.redisURL)
+	require.NoError(tb, err)
+	p.redis = driver.NewClient(operator)
+	tb.Cleanup(func() { p.redis.Close() })
 	p.bucket, err = s3.Open(s3.Config{Endpoint: env.S3Endpoint, Bucket: testenv.Bucket(tb), AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey})
 	require.NoError(tb, err)
 	connection, err := temporal.NewLazyClient(temporal.Options{
@@ -159,6 +169,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: p.bucket,
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: provider, Idempotency: postgres.NewIdempotencyKeys(p.db),
+		Chats: p.chats, ChatEvents: p.chat, Moderators: push,
 		Tickets: redis.NewTickets(cache), Workflows: wf, Database: p.db, LastWrites: redis.NewLastWrites(cache),
 		RateLimiter: redis.NewRateLimiter(cache),
 		Checks: map[string]func(context.Context) error{
@@ -170,17 +181,16 @@ func newProduct(tb testing.TB, o options) *product {
 	if o.noWorkers {
 		return p
 	}
-	chat := redis.NewChat(cache)
 	steps := workers.Activities{
 		Streams: &activities.Streams{
-			Store: streams, Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
+			Store: streams, Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Viewers: redis.NewPresence(cache), Chat: p.chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
 		Archives: &activities.Archives{
 			Store: postgres.NewArchives(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Log: zap.NewNop(), Now: now,
 		},
 		Transactions: &activities.Transactions{
-			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: chat, Push: push, Log: zap.NewNop(), Now: now,
+			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Log: zap.NewNop(), Now: now,
 		},
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {

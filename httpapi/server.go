@@ -46,6 +46,9 @@ type Deps struct {
 	Follows       Follows
 	Streams       Streams
 	Viewers       Viewers
+	Chats         Chats
+	ChatEvents    ChatEvents
+	Moderators    ModeratorNews
 	Recordings    Recordings
 	Uploads       Uploads
 	Archives      Archives

@@ -79,6 +79,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	var (
 		workflows = client.New(temporal)
 		push      = redis.NewNotifications(cache)
+		chats     = postgres.NewChats(db)
 		limiter   = redis.NewRateLimiter(cache)
 	)
 	if err := o.registry.Register(limiter); err != nil {
@@ -93,6 +94,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		Archives: rows.archives, Media: bucket,
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,
+		Chats: chats, ChatEvents: redis.NewChat(cache, chats), Moderators: push,
 		Idempotency: postgres.NewIdempotencyKeys(db), Tickets: redis.NewTickets(cache), Workflows: workflows,
 		Database: db, LastWrites: redis.NewLastWrites(cache), RateLimiter: limiter,
 		Checks: map[string]func(context.Context) error{

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"net/netip"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/chat"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
@@ -21,6 +21,7 @@ type chatCmd struct {
 	config.Limits
 	config.Postgres
 	config.Redis
+	config.Chat
 }
 
 // loadMessagesPerSecond is what one connection may write in a load test, whose
@@ -44,21 +45,24 @@ func (c *chatCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	limits := chat.Config{AllowedOrigins: c.Origins}
-	if c.Load() {
-		limits.MessagesPerSecond = loadMessagesPerSecond
+	proxies, err := prefixes(c.TrustedProxies)
+	if err != nil {
+		return err
 	}
+	limits := chat.Config{
+		AllowedOrigins: c.Origins, TrustedProxies: proxies, FlushInterval: c.FlushInterval, DrainTime: c.DrainTime, MaxQueue: c.MaxQueue,
+		MaxConnections: c.MaxConnections, MaxPerUser: c.MaxPerUser, MaxPerAddress: c.MaxPerAddress, MessagesPerSecond: c.MessagesPerSecond,
+	}
+	if c.Load() {
+		limits.MessagesPerSecond, limits.MaxPerUser, limits.MaxPerAddress = loadMessagesPerSecond, limits.MaxConnections, limits.MaxConnections
+	}
+	chats := postgres.NewChats(db)
+	events := redis.NewChat(cache, chats)
 	server, err := chat.New(limits, chat.Deps{
-		Events: redis.NewChat(cache), Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
+		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
 		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Streams: postgres.NewStreams(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
-		Shared: func(channel, payload string) (*livestream.NotificationPush, *uuid.UUID) {
-			heard := redis.ReadNotification(channel, payload)
-			if heard == nil {
-				return nil, nil
-			}
-			return heard.Push, heard.Logout
-		},
+		Shared:  func(channel, payload string) *chat.Shared { return (*chat.Shared)(redis.ReadNotification(channel, payload)) },
 		Checks: map[string]func(context.Context) error{"postgres": db.Ping, "redis": cache.Ping},
 		Log:    o.log, Metrics: o.registry,
 	})
@@ -80,4 +84,20 @@ func (c *chatCmd) Run(ctx context.Context) error {
 	mux.Handle("/", server)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
 	return serve(ctx, c.Listen.Address, mux, o.log, server.Drain)
+}
+
+// prefixes reads networks; an address is a network of one.
+func prefixes(texts []string) ([]netip.Prefix, error) {
+	var list []netip.Prefix
+	for _, text := range texts {
+		prefix, err := netip.ParsePrefix(text)
+		if address, e := netip.ParseAddr(text); e == nil {
+			prefix, err = address.Prefix(address.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("trusted proxies: %w", err)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }

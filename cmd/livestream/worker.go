@@ -98,7 +98,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 	}
 	var (
 		notifications = postgres.NewNotifications(db)
-		chat          = redis.NewChat(cache)
+		chat          = redis.NewChat(cache, postgres.NewChats(db))
 		push          = redis.NewNotifications(cache)
 		now           = func() time.Time { return time.Now().UTC() }
 	)

@@ -93,3 +93,15 @@ type Requests struct {
 	LoginsPerMinute  int      `name:"logins-per-minute" env:"LOGINS_PER_MINUTE" default:"120" help:"Logins, registrations and refreshes from one address."`
 	LoginsPerAccount int      `name:"logins-per-account" env:"LOGINS_PER_ACCOUNT" default:"10" help:"Logins to one account in a minute, from all addresses together."`
 }
+
+// Chat are the limits of a chat node.
+type Chat struct {
+	TrustedProxies    []string      `name:"trusted-proxies" env:"TRUSTED_PROXIES" sep:" " help:"Addresses or networks whose X-Forwarded-For is believed, separated by blanks; none by default."`
+	FlushInterval     time.Duration `name:"chat-flush-interval" env:"CHAT_FLUSH_INTERVAL" default:"50ms" help:"How long messages may wait to share a frame; up to 100ms."`
+	DrainTime         time.Duration `name:"chat-drain-time" env:"CHAT_DRAIN_TIME" default:"50s" help:"Over what time a node that stops sends its clients away; less than the 60s after which it ends."`
+	MaxQueue          int           `name:"chat-max-queue" env:"CHAT_MAX_QUEUE" default:"262144" help:"Bytes that may wait for a client that reads slowly, before it is told to come back."`
+	MaxConnections    int           `name:"chat-max-connections" env:"CHAT_MAX_CONNECTIONS" default:"20000" help:"Connections to this node."`
+	MaxPerUser        int           `name:"chat-max-per-user" env:"CHAT_MAX_PER_USER" default:"50" help:"Connections of one member to this node."`
+	MaxPerAddress     int           `name:"chat-max-per-address" env:"CHAT_MAX_PER_ADDRESS" default:"2000" help:"Connections from one address to this node."`
+	MessagesPerSecond float64       `name:"chat-messages-per-second" env:"CHAT_MESSAGES_PER_SECOND" default:"2" help:"Messages of one member in one chat, with bursts of five times that."`
+}

@@ -64,7 +64,7 @@ func TestOneTraceFromTheRequestToItsSQL(t *testing.T) {
 	t.Cleanup(func() { cache.Close() })
 	now := func() time.Time { return time.Now().UTC() }
 	running, err := workers.New(fleet, workflows.QueueStream, workers.Activities{Streams: &activities.Streams{
-		Store: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Viewers: redis.NewPresence(cache), Chat: redis.NewChat(cache), Now: now,
+		Store: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Viewers: redis.NewPresence(cache), Chat: redis.NewChat(cache, postgres.NewChats(db)), Now: now,
 	}})
 	require.NoError(t, err)
 	require.NoError(t, running.Start())

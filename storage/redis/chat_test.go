@@ -76,13 +76,18 @@ func (l *listener) wasReset() int {
 	return l.resets
 }
 
+// kept is up to which event a chat is kept elsewhere.
+type kept int64
+
+func (k kept) LastID(context.Context, uuid.UUID) (int64, error) { return int64(k), nil }
+
 // Many nodes write at once: the ids have no gaps, and what is published comes in
 // the order of the history.
 func TestOrderAndHistoryAgree(t *testing.T) {
 	t.Parallel()
 	url, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
 	client := open(t, url)
-	chat, other := redis.NewChat(client), redis.NewChat(open(t, url))
+	chat, other := redis.NewChat(client, kept(0)), redis.NewChat(open(t, url), kept(0))
 	node := listen(t, client)
 	require.NoError(t, node.Add(ctx, redis.ChatChannel(stream)))
 	const writers, each = 8, 50
@@ -100,7 +105,7 @@ func TestOrderAndHistoryAgree(t *testing.T) {
 		})
 	}
 	running.Wait()
-	history, gap, err := chat.Since(ctx, stream, 0)
+	history, _, gap, err := chat.Since(ctx, stream, livestream.ChatPosition{})
 	require.NoError(t, err)
 	require.False(t, gap)
 	require.Len(t, history, writers*each)
@@ -126,7 +131,7 @@ func TestANonceIsSaidOnce(t *testing.T) {
 	t.Parallel()
 	url, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
 	client := open(t, url)
-	chat, node := redis.NewChat(client), listen(t, client)
+	chat, node := redis.NewChat(client, kept(0)), listen(t, client)
 	require.NoError(t, node.Add(ctx, redis.ChatChannel(stream)))
 	said, first := say(t, chat, stream, "n", "hello")
 	require.True(t, first)
@@ -150,7 +155,7 @@ func TestANonceIsSaidOnce(t *testing.T) {
 
 func TestAnEventWithoutANonceIsSaidEachTime(t *testing.T) {
 	t.Parallel()
-	chat, stream := redis.NewChat(open(t, testenv.Redis(t))), uuid.New()
+	chat, stream := redis.NewChat(open(t, testenv.Redis(t)), kept(0)), uuid.New()
 	for want := range int64(3) {
 		event, first := say(t, chat, stream, "", "same")
 		require.True(t, first)
@@ -161,16 +166,16 @@ func TestAnEventWithoutANonceIsSaidEachTime(t *testing.T) {
 func TestSinceAndLast(t *testing.T) {
 	t.Parallel()
 	url, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
-	chat := redis.NewChat(open(t, url))
+	chat := redis.NewChat(open(t, url), kept(0))
 	since := func(id int64) ([]int64, bool) {
 		t.Helper()
-		events, gap, err := chat.Since(ctx, stream, id)
+		events, _, gap, err := chat.Since(ctx, stream, livestream.ChatPosition{ID: id})
 		require.NoError(t, err)
 		return ids(events), gap
 	}
 	last := func(n int) []int64 {
 		t.Helper()
-		events, err := chat.Last(ctx, stream, n)
+		events, err := chat.Last(ctx, stream, 0, n)
 		require.NoError(t, err)
 		return ids(events)
 	}
@@ -205,22 +210,135 @@ func TestSinceAndLast(t *testing.T) {
 	require.Empty(t, got, "all or nothing")
 	require.True(t, gap)
 
-	// Redis loses its data.
+	at, err := chat.Position(ctx, stream)
+	require.NoError(t, err)
+	require.Equal(t, int64(1_003), at.ID)
+	_, _, wrong, err := chat.Since(ctx, stream, livestream.ChatPosition{Epoch: "another", ID: 1_003})
+	require.NoError(t, err)
+	require.True(t, wrong, "ids of another epoch say nothing")
+
+	// Redis loses its data: ids go on beyond what is kept elsewhere.
 	require.NoError(t, raw(t, url).FlushDB(ctx).Err())
 	_, gap = since(1_003)
 	require.True(t, gap)
+	chat = redis.NewChat(open(t, url), kept(990))
 	event, _ := say(t, chat, stream, "after", "text")
-	require.Equal(t, int64(1), event.ID)
+	require.Equal(t, int64(1_000_991), event.ID)
 	_, gap = since(1_003)
 	require.True(t, gap)
-	id, err := chat.LastID(ctx, stream)
+	now, err := chat.Position(ctx, stream)
 	require.NoError(t, err)
-	require.Equal(t, int64(1), id)
+	require.Equal(t, event.ID, now.ID)
+	require.NotEqual(t, at.Epoch, now.Epoch)
+}
+
+// A server takes over that lacks the last events: whoever knows of them begins an
+// epoch, and nobody takes later events for those that were lost.
+func TestAnEpochEndsOnce(t *testing.T) {
+	t.Parallel()
+	ctx, stream := testenv.Context(t), uuid.New()
+	chat := redis.NewChat(open(t, testenv.Redis(t)), kept(0))
+	say(t, chat, stream, "1", "text")
+	was, err := chat.Position(ctx, stream)
+	require.NoError(t, err)
+	require.NotEmpty(t, was.Epoch)
+	known := livestream.ChatPosition{Epoch: was.Epoch, ID: 4}
+	require.NoError(t, chat.NewEpoch(ctx, stream, known))
+	now, err := chat.Position(ctx, stream)
+	require.NoError(t, err)
+	require.NotEqual(t, was.Epoch, now.Epoch)
+	require.Greater(t, now.ID, int64(4))
+	require.NoError(t, chat.NewEpoch(ctx, stream, known), "another node says so too")
+	again, err := chat.Position(ctx, stream)
+	require.NoError(t, err)
+	require.Equal(t, now, again)
+	_, _, gap, err := chat.Since(ctx, stream, known)
+	require.NoError(t, err)
+	require.True(t, gap)
+	next, _ := say(t, chat, stream, "2", "text")
+	require.Equal(t, now.ID+1, next.ID)
+}
+
+// History is claimed, read and noted as saved; what is not finished is claimed again,
+// and nothing leaves Redis before it is kept.
+func TestHistoryIsClaimedUntilItIsSaved(t *testing.T) {
+	t.Parallel()
+	ctx, stream := testenv.Context(t), uuid.New()
+	chat := redis.NewChat(open(t, testenv.Redis(t)), kept(0))
+	for i := range 1_500 { // more than is replayed
+		say(t, chat, stream, fmt.Sprint(i), "text")
+	}
+	claim, err := chat.Claim(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{stream}, claim.Streams)
+	other, err := chat.Claim(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, other.Streams, "it is claimed")
+	unsaved, err := chat.Unsaved(ctx, claim, 1_000)
+	require.NoError(t, err)
+	require.Len(t, unsaved[stream], 1_000)
+	require.Equal(t, int64(1), unsaved[stream][0].ID)
+	require.NoError(t, chat.Saved(ctx, claim, map[uuid.UUID]int64{stream: 1_000}, map[uuid.UUID]bool{stream: true}))
+
+	claim, err = chat.Claim(ctx, 10)
+	require.NoError(t, err)
+	unsaved, err = chat.Unsaved(ctx, claim, 1_000)
+	require.NoError(t, err)
+	require.Len(t, unsaved[stream], 500)
+	say(t, chat, stream, "late", "while it is written")
+	require.NoError(t, chat.Saved(ctx, claim, map[uuid.UUID]int64{stream: 1_500}, nil))
+	claim, err = chat.Claim(ctx, 10)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{stream}, claim.Streams, "what was said meanwhile")
+	unsaved, err = chat.Unsaved(ctx, claim, 1_000)
+	require.NoError(t, err)
+	require.Len(t, unsaved[stream], 1)
+	require.NoError(t, chat.Saved(ctx, claim, map[uuid.UUID]int64{stream: 1_501}, nil))
+	claim, err = chat.Claim(ctx, 10)
+	require.NoError(t, err)
+	require.Empty(t, claim.Streams)
+	say(t, chat, stream, "last", "text")
+	events, err := chat.Last(ctx, stream, 0, 5_000)
+	require.NoError(t, err)
+	require.Len(t, events, 1_000, "what is kept elsewhere leaves")
+}
+
+// Pace is one member's in one chat, on whatever node they write.
+func TestPace(t *testing.T) {
+	t.Parallel()
+	ctx, url, stream := testenv.Context(t), testenv.Redis(t), uuid.New()
+	nodes := []*redis.Chat{redis.NewChat(open(t, url), kept(0)), redis.NewChat(open(t, url), kept(0))}
+	write := func(node int, stream uuid.UUID, pace livestream.ChatPace) *livestream.ChatTooFast {
+		t.Helper()
+		_, _, err := nodes[node].Append(ctx, livestream.NewChatEvent{StreamID: stream, Type: livestream.ChatMessage, Body: struct{}{}, Pace: &pace})
+		var tooFast *livestream.ChatTooFast
+		if err != nil {
+			require.ErrorAs(t, err, &tooFast)
+		}
+		return tooFast
+	}
+	ada, bob := uuid.New(), uuid.New()
+	few := livestream.ChatPace{UserID: ada, Every: time.Minute, Burst: 2}
+	require.Nil(t, write(0, stream, few))
+	require.Nil(t, write(1, stream, few))
+	refused := write(0, stream, few)
+	require.NotNil(t, refused)
+	require.False(t, refused.Slow)
+	require.Greater(t, refused.RetryAfter, 50*time.Second)
+	require.LessOrEqual(t, refused.RetryAfter, time.Minute)
+	require.Nil(t, write(0, uuid.New(), few), "elsewhere they may")
+	slow := livestream.ChatPace{UserID: bob, Slow: 30 * time.Second}
+	require.Nil(t, write(0, stream, slow))
+	refused = write(1, stream, slow)
+	require.NotNil(t, refused)
+	require.True(t, refused.Slow)
+	require.Greater(t, refused.RetryAfter, 20*time.Second)
+	require.Nil(t, write(1, stream, livestream.ChatPace{UserID: bob}), "slow mode was switched off")
 }
 
 func TestOnlyObjectsAreEvents(t *testing.T) {
 	t.Parallel()
-	chat := redis.NewChat(open(t, testenv.Redis(t)))
+	chat := redis.NewChat(open(t, testenv.Redis(t)), kept(0))
 	for _, body := range []any{"text", []int{1}, nil, func() {}} {
 		_, _, err := chat.Append(testenv.Context(t), livestream.NewChatEvent{StreamID: uuid.New(), Type: livestream.ChatMessage, Body: body})
 		require.Error(t, err)

@@ -14,6 +14,7 @@ import (
 const (
 	channelNotifications = "notifications"
 	channelLogouts       = "logouts"
+	channelModerators    = "moderators"
 )
 
 // Notifications tells chat nodes of what concerns those connected to them.
@@ -36,10 +37,17 @@ func (n *Notifications) PublishLogout(ctx context.Context, family uuid.UUID) err
 	return edge("publish a logout", n.client.commands.Publish(ctx, channelLogouts, family.String()).Err())
 }
 
+// PublishModerators tells every node that a creator's moderators changed.
+func (n *Notifications) PublishModerators(ctx context.Context, creator uuid.UUID) error {
+	return edge("publish moderators", n.client.commands.Publish(ctx, channelModerators, creator.String()).Err())
+}
+
 // Heard is a message that concerns every node; one of its fields is set.
 type Heard struct {
 	Push   *livestream.NotificationPush
 	Logout *uuid.UUID
+	// Creator is one whose moderators changed.
+	Creator *uuid.UUID
 }
 
 // ReadNotification reads a message of a channel that every node hears; nil when
@@ -54,6 +62,10 @@ func ReadNotification(channel, payload string) *Heard {
 	case channelLogouts:
 		if family, err := uuid.Parse(payload); err == nil {
 			return &Heard{Logout: &family}
+		}
+	case channelModerators:
+		if creator, err := uuid.Parse(payload); err == nil {
+			return &Heard{Creator: &creator}
 		}
 	}
 	return nil

@@ -8,14 +8,19 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // PresenceLifetime is how long a node's count stands without being told again: a
 // node that was killed stops counting then. Nodes tell theirs every 2 s.
-const PresenceLifetime = 12 * time.Second
+const PresenceLifetime = 10 * time.Second
 
 // peakLifetime outlives the longest stream's end.
 const peakLifetime = 7 * 24 * time.Hour
+
+// ranking is the streams that are watched now, by viewers.
+const ranking = "streams:viewers"
 
 // Presence is who watches what, by node.
 type Presence struct{ client *Client }
@@ -25,9 +30,11 @@ func NewPresence(client *Client) *Presence { return &Presence{client} }
 
 func viewersKey(id uuid.UUID) string { return "stream:{" + id.String() + "}:viewers" }
 
+func connectionsKey(id uuid.UUID) string { return "stream:{" + id.String() + "}:connections" }
+
 // Each node has a field "count:expiry" in the stream's hash; the clock is Redis's,
-// because the nodes' may differ. The script drops what has expired, adds up the
-// rest and keeps the peak.
+// because the nodes' may differ. The script drops what has expired, with the
+// connections of the node that let it, adds up the rest and keeps the peak.
 var setViewersScript = redis.NewScript(`
 local now = tonumber(redis.call('TIME')[1])
 if tonumber(ARGV[2]) > 0 then
@@ -35,37 +42,84 @@ if tonumber(ARGV[2]) > 0 then
 else
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
-local sum = 0
+local sum, gone = 0, {}
 local all = redis.call('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local count, expiry = string.match(all[i + 1], '(%d+):(%d+)')
-  if tonumber(expiry) <= now then redis.call('HDEL', KEYS[1], all[i]) else sum = sum + tonumber(count) end
+  if tonumber(expiry) <= now then
+    redis.call('HDEL', KEYS[1], all[i])
+    gone[all[i]] = true
+  else
+    sum = sum + tonumber(count)
+  end
+end
+if next(gone) then
+  local open = redis.call('HGETALL', KEYS[3])
+  for i = 1, #open, 2 do
+    if gone[string.match(open[i + 1], '^[^ ]+')] then redis.call('HDEL', KEYS[3], open[i]) end
+  end
 end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[3])
 local peak = tonumber(redis.call('GET', KEYS[2]) or '0')
 if sum > peak then redis.call('SET', KEYS[2], sum, 'EX', ARGV[4]) end
 return sum
 `)
 
-// SetViewers says how many viewers of each stream a node has, and gives how many
-// there are on all nodes.
+// connectionBatch is how many connections one command tells of.
+const connectionBatch = 500
+
+// SetViewers says how many viewers of each stream a node has and which connections
+// were opened and closed, and gives how many viewers there are on all nodes.
+//
+// A connection is a field "node user since" of the stream's hash, by its id.
 //
 // Errors: unavailable.
-func (p *Presence) SetViewers(ctx context.Context, node string, counts map[uuid.UUID]int) (map[uuid.UUID]int64, error) {
+func (p *Presence) SetViewers(ctx context.Context, node string, viewers map[uuid.UUID]livestream.ChatViewers) (map[uuid.UUID]int64, error) {
 	pipe := p.client.commands.Pipeline()
-	replies := make(map[uuid.UUID]*redis.Cmd, len(counts))
-	for id, count := range counts {
-		replies[id] = setViewersScript.Eval(ctx, pipe, []string{viewersKey(id), viewersKey(id) + ":peak"},
-			node, count, int64(PresenceLifetime.Seconds()), int64(peakLifetime.Seconds()))
+	replies := make(map[uuid.UUID]*redis.Cmd, len(viewers))
+	for id, v := range viewers {
+		key, fields := connectionsKey(id), make([]any, 0, 2*min(len(v.Opened), connectionBatch))
+		for i, c := range v.Opened {
+			user := "-"
+			if c.UserID != uuid.Nil {
+				user = c.UserID.String()
+			}
+			fields = append(fields, c.ID, node+" "+user+" "+c.Since.UTC().Format(time.RFC3339))
+			if len(fields) == 2*connectionBatch || i == len(v.Opened)-1 {
+				pipe.HSet(ctx, key, fields...)
+				fields = make([]any, 0, 2*connectionBatch)
+			}
+		}
+		for begin := 0; begin < len(v.Closed); begin += connectionBatch {
+			pipe.HDel(ctx, key, v.Closed[begin:min(begin+connectionBatch, len(v.Closed))]...)
+		}
+		replies[id] = setViewersScript.Eval(ctx, pipe, []string{viewersKey(id), viewersKey(id) + ":peak", key},
+			node, v.Count, int64(PresenceLifetime.Seconds()), int64(peakLifetime.Seconds()))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, edge("count viewers", err)
 	}
-	totals := make(map[uuid.UUID]int64, len(counts))
+	totals := make(map[uuid.UUID]int64, len(viewers))
+	var ranked []redis.Z
+	var empty []any
 	for id, reply := range replies {
 		totals[id], _ = reply.Int64()
+		if totals[id] > 0 {
+			ranked = append(ranked, redis.Z{Score: float64(totals[id]), Member: id.String()})
+		} else {
+			empty = append(empty, id.String())
+		}
 	}
-	return totals, nil
+	pipe = p.client.commands.Pipeline()
+	if len(ranked) > 0 {
+		pipe.ZAdd(ctx, ranking, ranked...)
+	}
+	if len(empty) > 0 {
+		pipe.ZRem(ctx, ranking, empty...)
+	}
+	_, err := pipe.Exec(ctx)
+	return totals, edge("rank streams", err)
 }
 
 // Viewers counts who watches each of the streams now.
@@ -95,6 +149,51 @@ func (p *Presence) Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID
 		}
 	}
 	return counts, nil
+}
+
+// Watched gives the streams that are watched now, most viewers first, with their
+// counts: up to n, after a place in the list.
+//
+// Errors: unavailable.
+func (p *Presence) Watched(ctx context.Context, after *livestream.Cursor, n int) ([]livestream.WatchedStream, error) {
+	var watched []livestream.WatchedStream
+	from, skip := "+inf", 0
+	if after != nil {
+		from = strconv.FormatInt(after.Number, 10)
+	}
+	for len(watched) < n {
+		entries, err := p.client.commands.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
+			Key: ranking, Start: from, Stop: "(0", ByScore: true, Rev: true, Offset: int64(skip), Count: int64(n),
+		}).Result()
+		if err != nil {
+			return nil, edge("rank streams", err)
+		}
+		page := make([]livestream.WatchedStream, 0, len(entries))
+		ids := make([]uuid.UUID, 0, len(entries))
+		for _, entry := range entries {
+			text, _ := entry.Member.(string)
+			id, err := uuid.Parse(text)
+			// Those with as many viewers are in the order of their ids, highest first.
+			if err != nil || after != nil && int64(entry.Score) == after.Number && text >= after.ID.String() {
+				continue
+			}
+			page, ids = append(page, livestream.WatchedStream{ID: id, Viewers: int64(entry.Score)}), append(ids, id)
+		}
+		counts, err := p.Viewers(ctx, ids...)
+		if err != nil {
+			return nil, err
+		}
+		for _, stream := range page {
+			if counts[stream.ID] > 0 { // a node that was killed tells nothing any more
+				watched = append(watched, stream)
+			}
+		}
+		if len(entries) < n {
+			break
+		}
+		skip += n
+	}
+	return watched[:min(n, len(watched))], nil
 }
 
 // Peak is the most that a stream had at once.

@@ -54,14 +54,14 @@ func TestARedisThatIsAwayIsUnavailable(t *testing.T) {
 	everything := map[string]func() error{
 		"ping": func() error { return client.Ping(ctx) },
 		"append": func() error {
-			_, _, err := redis.NewChat(client).Append(ctx, livestream.NewChatEvent{StreamID: stream, Type: livestream.ChatMessage, Body: struct{}{}})
+			_, _, err := redis.NewChat(client, kept(0)).Append(ctx, livestream.NewChatEvent{StreamID: stream, Type: livestream.ChatMessage, Body: struct{}{}})
 			return err
 		},
-		"since":   func() error { _, _, err := redis.NewChat(client).Since(ctx, stream, 0); return err },
-		"last":    func() error { _, err := redis.NewChat(client).Last(ctx, stream, 1); return err },
-		"last id": func() error { _, err := redis.NewChat(client).LastID(ctx, stream); return err },
+		"since":   func() error { _, _, _, err := redis.NewChat(client, kept(0)).Since(ctx, stream, livestream.ChatPosition{}); return err },
+		"last":    func() error { _, err := redis.NewChat(client, kept(0)).Last(ctx, stream, 0, 1); return err },
+		"position": func() error { _, err := redis.NewChat(client, kept(0)).Position(ctx, stream); return err },
 		"set viewers": func() error {
-			_, err := redis.NewPresence(client).SetViewers(ctx, "node", map[uuid.UUID]int{stream: 1})
+			_, err := redis.NewPresence(client).SetViewers(ctx, "node", map[uuid.UUID]livestream.ChatViewers{stream: {Count: 1}})
 			return err
 		},
 		"viewers": func() error { _, err := redis.NewPresence(client).Viewers(ctx, stream); return err },

@@ -75,7 +75,7 @@ const (
 func (s *Subscriber) Run(ctx context.Context, message func(channel, payload string), reset func()) {
 	// An error means that Redis is away. The channels are remembered, and heard as
 	// soon as there is a connection.
-	_ = s.plain.Subscribe(ctx, channelNotifications, channelLogouts)
+	_ = s.plain.Subscribe(ctx, channelNotifications, channelLogouts, channelModerators)
 	var running sync.WaitGroup
 	for _, pubsub := range []*redis.PubSub{s.sharded, s.plain} {
 		running.Go(func() { s.receive(ctx, pubsub, message, reset) })

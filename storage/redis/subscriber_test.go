@@ -24,7 +24,7 @@ func TestAChannelIsHeardFromAddToRemove(t *testing.T) {
 	t.Parallel()
 	url, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
 	client := open(t, url)
-	chat, node, channel := redis.NewChat(client), listen(t, client), redis.ChatChannel(stream)
+	chat, node, channel := redis.NewChat(client, kept(0)), listen(t, client), redis.ChatChannel(stream)
 	say(t, chat, stream, "", "before")
 	want := 0
 	// Leaving and coming back at once is what a viewer does who reloads the page.
@@ -46,7 +46,7 @@ func TestAChannelIsHeardFromAddToRemove(t *testing.T) {
 func TestManyChannelsAreAddedAtOnce(t *testing.T) {
 	t.Parallel()
 	client, ctx := open(t, testenv.Redis(t)), testenv.Context(t)
-	chat, node := redis.NewChat(client), listen(t, client)
+	chat, node := redis.NewChat(client, kept(0)), listen(t, client)
 	var running sync.WaitGroup
 	streams := make([]uuid.UUID, 200)
 	for i := range streams {
@@ -78,7 +78,7 @@ func TestASubscriberSurvivesACut(t *testing.T) {
 			t.Parallel()
 			direct, ctx := testenv.Redis(t), testenv.Context(t)
 			proxy, url := testenv.NewProxy(t, direct)
-			chat, node := redis.NewChat(open(t, direct)), listen(t, open(t, url))
+			chat, node := redis.NewChat(open(t, direct), kept(0)), listen(t, open(t, url))
 			streams := []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}
 			for _, stream := range streams {
 				require.NoError(t, node.Add(ctx, redis.ChatChannel(stream)))
@@ -151,7 +151,7 @@ func TestASilentConnectionIsReplaced(t *testing.T) {
 	t.Parallel()
 	direct, ctx, stream := testenv.Redis(t), testenv.Context(t), uuid.New()
 	url, gone := swallow(t, direct)
-	chat, node, channel := redis.NewChat(open(t, direct)), listen(t, open(t, url)), redis.ChatChannel(stream)
+	chat, node, channel := redis.NewChat(open(t, direct), kept(0)), listen(t, open(t, url)), redis.ChatChannel(stream)
 	require.NoError(t, node.Add(ctx, channel))
 	gone()
 	say(t, chat, stream, "", "nobody hears it")
