@@ -43,6 +43,19 @@ func TestOpenDoesNotWaitForTheServer(t *testing.T) {
 	requireCode(t, livestream.CodeUnavailable, s.PingReplicas(testenv.Context(t)))
 }
 
+// S5: the figures of a pool that says nothing else.
+func TestPoolDefaults(t *testing.T) {
+	t.Parallel()
+	url := "postgres://user@" + closedPort(t) + "/db"
+	configs := storeAt(t, postgres.Config{URL: url, ReplicaURLs: []string{url}}).PoolConfigs()
+	require.Len(t, configs, 2)
+	for _, config := range configs {
+		require.EqualValues(t, 10, config.MaxConns)
+		require.Equal(t, 30*time.Second, config.ConnConfig.ConnectTimeout)
+		require.Equal(t, 10*time.Minute, config.MaxConnIdleTime)
+	}
+}
+
 func TestPing(t *testing.T) {
 	t.Parallel()
 	url := testenv.Database(t)
