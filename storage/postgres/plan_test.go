@@ -314,9 +314,13 @@ func lists(s *store) map[string]list {
 			return err
 		}, 0},
 		"following of a member": {"followed_at", func(p livestream.Page) error { _, err := s.Follows.Following(ctx, someone, p); return err }, 0},
-		"timeline":              {"seq", func(p livestream.Page) error { _, err := s.Streams.Timeline(ctx, bigdata.StreamID(1), p); return err }, 0},
-		"notifications":         {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, false, p); return err }, 0},
-		"unread notifications":  {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, true, p); return err }, 0},
+		"moderators": {"added_at", func(p livestream.Page) error {
+			_, err := postgres.NewChats(s.DB).Moderators(ctx, star, p)
+			return err
+		}, 0},
+		"timeline":             {"seq", func(p livestream.Page) error { _, err := s.Streams.Timeline(ctx, bigdata.StreamID(1), p); return err }, 0},
+		"notifications":        {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, false, p); return err }, 0},
+		"unread notifications": {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, true, p); return err }, 0},
 	}
 	for who, user := range map[string]*uuid.UUID{"of anyone": nil, "of a star": &star, "of a member": &someone} {
 		more := bigdata.SizesAt(*scale).LiveStreams
@@ -387,6 +391,7 @@ func calls(s *store) map[string]call {
 	ending := bigdata.StreamID(sizes.Streams - sizes.LiveStreams)
 	title, failure := "Another title", livestream.Failure{Code: "code", Message: "message"}
 	newID := func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+	chats := postgres.NewChats(s.DB)
 	return map[string]call{
 		"position": {do: func(ctx context.Context) error { _, err := s.Position(ctx); return err }},
 
@@ -532,6 +537,47 @@ func calls(s *store) map[string]call {
 				return err
 			}
 			return s.Notifications.SaveProgress(ctx, stream, progress)
+		}},
+
+		"what was said": {do: func(ctx context.Context) error {
+			if err := chats.Save(ctx, []livestream.ChatSaved{{StreamID: stream, ChatEvent: livestream.ChatEvent{ID: 1, JSON: []byte("{}")}, Type: "message"}}); err != nil {
+				return err
+			}
+			if _, err := chats.Messages(ctx, bigdata.StreamID(1), 1<<62, 50); err != nil {
+				return err
+			}
+			if _, err := chats.Deleted(ctx, bigdata.StreamID(1), []int64{1, 2, 3}); err != nil {
+				return err
+			}
+			if _, err := chats.LastID(ctx, bigdata.StreamID(1)); err != nil {
+				return err
+			}
+			if err := chats.Delete(ctx, stream, 1, nil); err != nil {
+				return err
+			}
+			return chats.Delete(ctx, stream, 2, []byte("{}"))
+		}},
+		"rules of a chat": {do: func(ctx context.Context) error {
+			if _, err := chats.SetSettings(ctx, stream, livestream.ChatSettingsPatch{}); err != nil {
+				return err
+			}
+			if err := chats.Ban(ctx, livestream.ChatBan{StreamID: stream, UserID: member, By: star}); err != nil {
+				return err
+			}
+			if err := chats.AddModerator(ctx, star, other); err != nil {
+				return err
+			}
+			if _, err := chats.Rules(ctx, stream); err != nil {
+				return err
+			}
+			if err := chats.RemoveModerator(ctx, star, other); err != nil {
+				return err
+			}
+			if err := chats.Unban(ctx, stream, member); err != nil {
+				return err
+			}
+			_, err := chats.FollowedAt(ctx, member, star)
+			return err
 		}},
 
 		"create a tip": {do: func(ctx context.Context) error {
