@@ -32,7 +32,7 @@ const (
 	// development Temporal needs a quarter of a second of one core for a stream,
 	// and what is measured is a start, not a queue.
 	benchSamples = 60
-	benchEvery   = 2 * time.Second
+	benchEvery   = 1500 * time.Millisecond
 	// benchCreators of each kind take turns, so that one's stream has ended
 	// before its next one starts.
 	benchCreators = 3
