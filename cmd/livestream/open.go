@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/interceptor"
@@ -74,15 +75,20 @@ func (o *observed) openPostgres(ctx context.Context, c config.Postgres) (*postgr
 	if err != nil {
 		return nil, err
 	}
-	if err := o.registry.Register(telemetry.NewPostgresCollector(db.Stats)); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("register the pools' metrics: %w", err)
+	for _, collector := range []prometheus.Collector{telemetry.NewPostgresCollector(db.Stats), newReads(db.ReadStats)} {
+		if err := o.registry.Register(collector); err != nil {
+			db.Close()
+			return nil, fmt.Errorf("register the database's metrics: %w", err)
+		}
 	}
 	return db, nil
 }
 
 func postgresConfig(c config.Postgres) postgres.Config {
-	return postgres.Config{URL: c.URL, ReplicaURLs: c.ReplicaURLs, MaxConns: c.MaxConns, ConnectTimeout: c.Connect, IdleTimeout: c.Idle}
+	return postgres.Config{
+		URL: c.URL, ReplicaURLs: c.ReplicaURLs, MaxConns: c.MaxConns, ConnectTimeout: c.Connect, IdleTimeout: c.Idle,
+		MaxLag: c.MaxLag, StatementTimeout: c.Statement, LockTimeout: c.Lock,
+	}
 }
 
 func (o *observed) openRedis(ctx context.Context, c config.Redis) (*redis.Client, error) {

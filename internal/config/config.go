@@ -30,6 +30,9 @@ type Postgres struct {
 	MaxConns    int32         `name:"database-max-conns" env:"DATABASE_MAX_CONNS" default:"10" help:"Connections that this process opens at most, to the primary and to each replica."`
 	Connect     time.Duration `name:"database-connect-timeout" env:"DATABASE_CONNECT_TIMEOUT" default:"30s" help:"How long a connection may take."`
 	Idle        time.Duration `name:"database-idle-timeout" env:"DATABASE_IDLE_TIMEOUT" default:"10m" help:"When an unused connection is closed."`
+	MaxLag      time.Duration `name:"database-max-lag" env:"DATABASE_MAX_LAG" default:"1s" help:"How far a replica may be behind before it is no longer read from."`
+	Statement   time.Duration `name:"database-statement-timeout" env:"DATABASE_STATEMENT_TIMEOUT" default:"5s" help:"How long a statement may run."`
+	Lock        time.Duration `name:"database-lock-timeout" env:"DATABASE_LOCK_TIMEOUT" default:"2s" help:"How long a statement may wait for a lock."`
 }
 
 // Redis is where the loud and short-lived state lives.
