@@ -32,6 +32,7 @@ const patience = 20 * time.Second
 type world struct {
 	ctx           context.Context
 	redisURL      string
+	databaseURL   string
 	users         *postgres.Users
 	logins        *postgres.Sessions
 	streams       *postgres.Streams
@@ -47,9 +48,9 @@ type world struct {
 
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{ctx: testenv.Context(tb), redisURL: testenv.Redis(tb)}
+	w := &world{ctx: testenv.Context(tb), redisURL: testenv.Redis(tb), databaseURL: testenv.Database(tb)}
 	var err error
-	w.db, err = postgres.Open(w.ctx, postgres.Config{URL: testenv.Database(tb)})
+	w.db, err = postgres.Open(w.ctx, postgres.Config{URL: w.databaseURL})
 	require.NoError(tb, err)
 	tb.Cleanup(w.db.Close)
 	cache := w.openRedis(tb, w.redisURL)
@@ -90,13 +91,21 @@ var fast = chat.Config{MessagesPerSecond: 10_000}
 // nodeAt is a node whose Redis and connections a test can tamper with.
 func (w *world) nodeAt(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn)) *node {
 	tb.Helper()
+	return w.nodeOn(tb, config, redisURL, accepted, w.chats)
+}
+
+// nodeOn is nodeAt with a store of its own.
+func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn), chats *postgres.Chats) *node {
+	tb.Helper()
 	cache := w.openRedis(tb, redisURL)
-	events := redis.NewChat(cache, w.chats)
+	events := redis.NewChat(cache, chats)
 	server, err := chat.New(config, chat.Deps{
-		Events: events, Unsaved: events, History: w.chats, Rules: w.chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
+		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
 		Inboxes: w.notifications, Logins: w.logins, Streams: w.streams, Users: w.users, Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
-		Shared:  func(channel, payload string) *chat.Shared { return (*chat.Shared)(redis.ReadNotification(channel, payload)) },
+		Shared: func(channel, payload string) *chat.Shared {
+			return (*chat.Shared)(redis.ReadNotification(channel, payload))
+		},
 		Checks:  map[string]func(context.Context) error{"postgres": w.db.Ping, "redis": cache.Ping},
 		Log:     zaptest.NewLogger(tb, zaptest.Level(zap.ErrorLevel)),
 		Metrics: prometheus.NewRegistry(),

@@ -164,10 +164,6 @@ func (r *room) listen() error {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	deps := r.server.deps
-	// A stream that is not there is not listened to.
-	if _, err := deps.Streams.ByID(ctx, r.stream); err != nil {
-		return err
-	}
 	if err := deps.Subscriber.Add(ctx, r.channel); err != nil {
 		return err
 	}

@@ -147,7 +147,7 @@ func (h *histogram) at(q float64) float64 {
 type generatorCmd struct {
 	Number int `arg:""`
 
-	deliveries, lost, doubled atomic.Int64
+	deliveries, lost, doubled, again atomic.Int64
 	times                     [64 * 32]atomic.Int64
 }
 
@@ -210,9 +210,17 @@ func (c *generatorCmd) connect(ctx context.Context, orders generatorOrders) stri
 					return
 				}
 				welcomed.Add(1)
-				if err := c.view(ctx, dialer, orders.Targets[i], welcomed.Done); err != nil {
-					failed.Store(&err)
-					return
+				for try := 0; ; try++ {
+					err := c.view(ctx, dialer, orders.Targets[i], welcomed.Done)
+					if err == nil {
+						break
+					}
+					if try == 10 {
+						failed.Store(&err)
+						return
+					}
+					c.again.Add(1)
+					time.Sleep(time.Second) // what Retry-After says at least
 				}
 			}
 		})
@@ -222,6 +230,9 @@ func (c *generatorCmd) connect(ctx context.Context, orders generatorOrders) stri
 		return (*err).Error()
 	}
 	welcomed.Wait()
+	if n := c.again.Load(); n > 0 {
+		fmt.Fprintln(os.Stderr, n, "connections were tried again")
+	}
 	return strconv.Itoa(len(orders.Targets))
 }
 
@@ -244,6 +255,7 @@ func (c *generatorCmd) view(ctx context.Context, dialer net.Dialer, target gener
 		filled += n
 		if end := bytes.Index(buffer[:filled], []byte("\r\n\r\n")); end >= 0 {
 			if !bytes.HasPrefix(buffer, []byte("HTTP/1.1 101")) {
+				conn.Close()
 				return fmt.Errorf("refused: %s", buffer[:filled])
 			}
 			filled = copy(buffer, buffer[end+4:filled])
