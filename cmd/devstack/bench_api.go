@@ -149,7 +149,7 @@ func (b *benchAPI) mix() []endpoint {
 	live := func(r *rand.Rand) string {
 		return bigdata.StreamID(b.sizes.Streams - r.IntN(b.sizes.LiveStreams)).String()
 	}
-	archive := func(r *rand.Rand) string { return bigdata.ArchiveID(popular(r, b.sizes.Archives)).String() }
+	archive := func(r *rand.Rand) string { return bigdata.ArchiveID(popular(r, b.sizes.Archives*9/10)).String() }
 	member := func(r *rand.Rand) benchMember { return b.tokens[r.IntN(len(b.tokens))] }
 	read := func(path func(r *rand.Rand) string) func(r *rand.Rand) (string, string, string) {
 		return func(r *rand.Rand) (string, string, string) { return path(r), "", "" }

@@ -203,7 +203,7 @@ func (base *baseline) capture(ctx context.Context) error {
 			return err
 		},
 		"GET /api/archives/{id}": func() error {
-			_, err := postgres.NewArchives(db).ByID(ctx, bigdata.ArchiveID(1+r.IntN(sizes.Archives)))
+			_, err := postgres.NewArchives(db).ByID(ctx, bigdata.ArchiveID(1+r.IntN(sizes.Archives*9/10)))
 			return err
 		},
 		"GET /api/notifications": func() error {
