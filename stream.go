@@ -89,6 +89,11 @@ type StreamFilter struct {
 	Sort     StreamSort // empty is SortStartedAt
 }
 
+// Matches says whether a stream is one that the filter lets through.
+func (f StreamFilter) Matches(s Stream) bool {
+	return (f.Status == nil || *f.Status == s.Status) && (f.UserID == nil || *f.UserID == s.UserID) && (f.Category == nil || *f.Category == s.Category)
+}
+
 // StreamEventType names an entry of a stream's timeline.
 type StreamEventType string
 

@@ -218,7 +218,7 @@ func TestANodeIsKilled(t *testing.T) {
 	var roles []*devstack.Role
 	var addresses []string
 	for i := range 3 {
-		address, err := devstack.FreeAddress()
+		address, err := devstack.FreeAddress(t.Context())
 		require.NoError(t, err)
 		dir := t.TempDir()
 		for _, folder := range []string{"log", "run"} {

@@ -159,6 +159,7 @@ func (o *outlet) drain() {
 				o.hangUp()
 			}
 			o.queue, o.draining = nil, false
+			_ = o.conn.SetWriteDeadline(time.Time{}) // what is written without waiting has none
 			o.mu.Unlock()
 			return
 		}

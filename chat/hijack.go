@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"net"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -13,8 +15,38 @@ import (
 // it once more. net/http's goroutine, its request and its buffers of 8 KB are
 // gone by then.
 type hijacked struct {
-	conn   net.Conn
+	conn   *quiet
 	header http.Header
+}
+
+// quiet is a connection as melody has it. Once it is silenced, what melody writes
+// goes nowhere, and what it closes stays open: writing is the outlet's, and closing
+// too. So melody's writer can be told that it is over, which saves its goroutine and
+// its ticker, while its reader goes on.
+type quiet struct {
+	net.Conn
+	silenced atomic.Bool
+}
+
+func (q *quiet) Write(b []byte) (int, error) {
+	if q.silenced.Load() {
+		return len(b), nil
+	}
+	return q.Conn.Write(b)
+}
+
+func (q *quiet) SetWriteDeadline(t time.Time) error {
+	if q.silenced.Load() {
+		return nil
+	}
+	return q.Conn.SetWriteDeadline(t)
+}
+
+func (q *quiet) Close() error {
+	if q.silenced.Load() {
+		return nil
+	}
+	return q.Conn.Close()
 }
 
 func (h *hijacked) Header() http.Header         { return h.header }

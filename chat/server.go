@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/gorilla/websocket"
 	"github.com/olahol/melody"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
@@ -232,12 +233,12 @@ func New(config Config, deps Deps) (*Server, error) {
 			return nil, err
 		}
 	}
-	// melody upgrades, keeps sessions and reads. It writes nothing: its channel and
-	// its ticker stay as they are made.
+	// melody upgrades, keeps sessions and reads. All that it writes is the one message
+	// that ends its writer; see quiet.
 	s.melody.Config.PingPeriod = 365 * 24 * time.Hour
 	s.melody.Config.PongWait = (missedPings + 1) * pingPeriod
 	s.melody.Config.MaxMessageSize = maxFrame
-	s.melody.Config.MessageBufferSize = 0
+	s.melody.Config.MessageBufferSize = 1
 	s.melody.Upgrader.Subprotocols = []string{Subprotocol}
 	s.melody.Upgrader.HandshakeTimeout = callTimeout
 	s.melody.Upgrader.ReadBufferSize = readBuffer
@@ -247,6 +248,11 @@ func New(config Config, deps Deps) (*Server, error) {
 	s.melody.HandleMessage(func(m *melody.Session, content []byte) { of(m).received(content) })
 	s.melody.HandleMessageBinary(func(m *melody.Session, _ []byte) { of(m).received(nil) }) // frames are text
 	s.melody.HandlePong(func(m *melody.Session) { of(m).unanswered.Store(0) })
+	s.melody.HandleError(func(m *melody.Session, err error) {
+		if errors.Is(err, websocket.ErrReadLimit) {
+			of(m).out.finish(encode(opClose, melody.FormatCloseMessage(websocket.CloseMessageTooBig, "")))
+		}
+	})
 	s.melody.HandleClose(func(m *melody.Session, status int, _ string) error {
 		of(m).out.finish(encode(opClose, melody.FormatCloseMessage(status, "")))
 		return nil
@@ -436,7 +442,7 @@ func (s *Server) serve(open func(context.Context, *http.Request, *session) error
 			return
 		}
 		_ = conn.SetDeadline(time.Time{}) // net/http's
-		go s.run(&hijacked{conn, w.Header()}, upgrade, session)
+		go s.run(&hijacked{&quiet{Conn: conn}, w.Header()}, upgrade, session)
 	}
 }
 
@@ -446,9 +452,9 @@ func (s *Server) run(h *hijacked, upgrade *http.Request, session *session) {
 	s.metrics.connections.Inc()
 	defer s.metrics.connections.Dec()
 	if err := s.melody.HandleRequestWithKeys(h, upgrade, map[string]any{sessionKey: session}); err != nil {
-		h.conn.Close()
 		s.deps.Log.Debug("upgrade", zap.Error(err))
 	}
+	h.conn.Conn.Close()
 }
 
 // refuse answers instead of an upgrade.

@@ -164,8 +164,11 @@ func (x *session) connect(m *melody.Session) {
 	s := x.server
 	m.Request = nil // nobody needs it any more
 	conn := m.WebsocketConnection()
+	melodys := conn.NetConn().(*quiet) // see hijack.go
+	melodys.silenced.Store(true)
+	_ = m.Close() // its writer's, which ends; it has no reason to fail
 	x.closing.Lock()
-	x.out = newOutlet(conn.NetConn(), s.config.MaxQueue)
+	x.out = newOutlet(melodys.Conn, s.config.MaxQueue)
 	closing := x.bid != nil // it was logged out on its way in
 	if closing {
 		x.close()
@@ -182,6 +185,19 @@ func (x *session) connect(m *melody.Session) {
 	s.sessions[x] = true
 	s.mu.Unlock()
 	s.wheel.add(x)
+	// What joining takes of a stack is given back: this goroutine's is kept small, for
+	// as long as the connection lasts.
+	joined := make(chan struct{})
+	go func() {
+		defer close(joined)
+		x.join()
+	}()
+	<-joined
+}
+
+// join sends the welcome and what was missed, and adds the session to what is told.
+func (x *session) join() {
+	s := x.server
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	join := s.joinInbox

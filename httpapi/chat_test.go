@@ -236,3 +236,31 @@ func TestModerators(t *testing.T) {
 	ada.do(http.MethodPut, path+"/"+uuid.NewString(), nil).problem(t, http.StatusNotFound, "user_not_found")
 	p.anybody(t).get(path).problem(t, http.StatusUnauthorized, "unauthorized")
 }
+
+// S1: the list by viewers has the counts as they are now, page by page.
+func TestStreamsByLiveViewers(t *testing.T) {
+	p := api(t)
+	category := "c" + uuid.NewString()[:20]
+	viewers := map[uuid.UUID]livestream.ChatViewers{}
+	var want []string
+	for i := range 7 {
+		stream := p.mustRegister(t).mustStart(map[string]any{"title": "watched", "category": category})
+		if i > 1 { // two have nobody
+			viewers[uuid.MustParse(stream)] = livestream.ChatViewers{Count: i}
+		}
+		want = append([]string{stream}, want...)
+	}
+	_, err := p.presence.SetViewers(t.Context(), "node", viewers)
+	require.NoError(t, err)
+	for _, limit := range []int{1, 2, 3, 100} {
+		var got []string
+		last := 1e9
+		for _, stream := range p.anybody(t).pages("/api/streams?status=live&sort=viewers&category="+category, limit) {
+			count := stream["viewer_count"].(float64)
+			require.LessOrEqual(t, count, last)
+			last = count
+			got = append(got, stream["id"].(string))
+		}
+		require.Equal(t, want, got, "limit %d", limit)
+	}
+}

@@ -106,7 +106,7 @@ func TestDrainingIsSeenButStillServes(t *testing.T) {
 // nowhere is an address where nothing listens.
 func nowhere(t *testing.T) string {
 	t.Helper()
-	address, err := devstack.FreeAddress()
+	address, err := devstack.FreeAddress(t.Context())
 	require.NoError(t, err)
 	return address
 }

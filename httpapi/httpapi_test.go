@@ -59,6 +59,8 @@ type product struct {
 	chats  *postgres.Chats
 	chat   *redis.Chat
 	redis  *driver.Client
+
+	presence *redis.Presence
 }
 
 // options change what a product of a test's own is like.
@@ -132,6 +134,7 @@ func newProduct(tb testing.TB, o options) *product {
 	tb.Cleanup(func() { cache.Close() })
 	p.chats = postgres.NewChats(p.db)
 	p.chat = redis.NewChat(cache, p.chats)
+	p.presence = redis.NewPresence(cache)
 	operator, err := driver.ParseURL(o.redisURL)
 	require.NoError(tb, err)
 	p.redis = driver.NewClient(operator)
@@ -165,7 +168,7 @@ func newProduct(tb testing.TB, o options) *product {
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
 	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
-		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, Viewers: redis.NewPresence(cache),
+		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: p.bucket,
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: provider, Idempotency: postgres.NewIdempotencyKeys(p.db),

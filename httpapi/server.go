@@ -45,6 +45,7 @@ type Deps struct {
 	Users         Users
 	Follows       Follows
 	Streams       Streams
+	StreamRows    StreamRows
 	Viewers       Viewers
 	Chats         Chats
 	ChatEvents    ChatEvents

@@ -1,10 +1,13 @@
 package httpapi
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -25,6 +28,13 @@ type Streams interface {
 type Viewers interface {
 	Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error)
 	Peak(ctx context.Context, id uuid.UUID) (int64, error)
+	// Watched gives streams with viewers, most viewers first.
+	Watched(ctx context.Context, after *livestream.Cursor, n int) ([]livestream.WatchedStream, error)
+}
+
+// StreamRows reads many streams at once.
+type StreamRows interface {
+	ByIDs(ctx context.Context, ids []uuid.UUID) ([]livestream.Stream, error)
 }
 
 func (s *Server) StartStream(ctx context.Context, request StartStreamRequestObject) (StartStreamResponseObject, error) {
@@ -55,15 +65,104 @@ func (s *Server) ListStreams(ctx context.Context, request ListStreamsRequestObje
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.deps.Streams.List(ctx, livestream.StreamFilter{
+	filter := livestream.StreamFilter{
 		Status: optional(in.Status, func(v StreamStatus) livestream.StreamStatus { return livestream.StreamStatus(v) }),
 		UserID: in.UserID, Category: in.Category, Sort: livestream.StreamSort(value(in.Sort, ListStreamsParamsSortStartedAt)),
-	}, page)
+	}
+	var list livestream.List[livestream.Stream]
+	if filter.Sort == livestream.SortViewers {
+		list, err = s.listByViewers(ctx, filter, page)
+	} else if list, err = s.deps.Streams.List(ctx, filter, page); err == nil {
+		s.countViewers(ctx, list.Data)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.countViewers(ctx, list.Data)
 	return ListStreams200JSONResponse{Data: each(list.Data, s.streamOf), NextCursor: nextCursor(list.Next)}, nil
+}
+
+// listByViewers lists streams by their viewers: those that are on by the counts as
+// they are now, which Redis has, and all others by what is stored. The two lists
+// are in the same order, and merged. With Redis away, it is the stored one alone.
+func (s *Server) listByViewers(ctx context.Context, filter livestream.StreamFilter, page livestream.Page) (livestream.List[livestream.Stream], error) {
+	var list livestream.List[livestream.Stream]
+	watched, live, err := s.watched(ctx, filter, page.After, page.Limit+1)
+	if err != nil {
+		s.deps.Log.Warn("rank streams", zap.Error(err))
+		watched, live = nil, nil
+	}
+	merged := watched
+	for after, more := page.After, true; more && len(merged) < len(watched)+page.Limit+1; {
+		stored, err := s.deps.Streams.List(ctx, filter, livestream.Page{Limit: page.Limit, After: after})
+		if err != nil {
+			return list, err
+		}
+		counts, err := s.nowWatched(ctx, stored.Data) // not the ones from before: it may be further down
+		if err != nil {
+			counts = live
+		}
+		for _, stream := range stored.Data {
+			if counts[stream.ID] == 0 { // otherwise it is in the other list
+				merged = append(merged, stream)
+			}
+		}
+		after, more = stored.Next, stored.Next != nil
+	}
+	slices.SortStableFunc(merged, func(a, b livestream.Stream) int {
+		return cmp.Or(cmp.Compare(b.ViewerCount, a.ViewerCount), bytes.Compare(b.ID[:], a.ID[:]))
+	})
+	if len(merged) > page.Limit {
+		merged = merged[:page.Limit]
+		last := merged[page.Limit-1]
+		list.Next = &livestream.Cursor{Number: last.ViewerCount, ID: last.ID}
+	}
+	list.Data = merged
+	return list, nil
+}
+
+// watched gives up to n streams with viewers that a filter lets through, with their
+// counts as they are now.
+func (s *Server) watched(ctx context.Context, filter livestream.StreamFilter, after *livestream.Cursor, n int) ([]livestream.Stream, map[uuid.UUID]int64, error) {
+	var streams []livestream.Stream
+	counts := map[uuid.UUID]int64{}
+	for len(streams) < n {
+		ranked, err := s.deps.Viewers.Watched(ctx, after, n)
+		if err != nil {
+			return nil, nil, err
+		}
+		ids := each(ranked, func(w livestream.WatchedStream) uuid.UUID { return w.ID })
+		for _, w := range ranked {
+			counts[w.ID] = w.Viewers
+		}
+		rows, err := s.deps.StreamRows.ByIDs(ctx, ids)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, stream := range rows {
+			if stream.Status.Active() && filter.Matches(stream) {
+				stream.ViewerCount = counts[stream.ID]
+				stream.PeakViewerCount = max(stream.PeakViewerCount, stream.ViewerCount)
+				streams = append(streams, stream)
+			}
+		}
+		if len(ranked) < n {
+			break
+		}
+		last := ranked[len(ranked)-1]
+		after = &livestream.Cursor{Number: last.Viewers, ID: last.ID}
+	}
+	return streams, counts, nil
+}
+
+// nowWatched counts the viewers of those of the streams that are on.
+func (s *Server) nowWatched(ctx context.Context, streams []livestream.Stream) (map[uuid.UUID]int64, error) {
+	var on []uuid.UUID
+	for _, stream := range streams {
+		if stream.Status.Active() {
+			on = append(on, stream.ID)
+		}
+	}
+	return s.deps.Viewers.Viewers(ctx, on...)
 }
 
 func (s *Server) GetStream(ctx context.Context, request GetStreamRequestObject) (GetStreamResponseObject, error) {

@@ -148,7 +148,7 @@ type generatorCmd struct {
 	Number int `arg:""`
 
 	deliveries, lost, doubled, again atomic.Int64
-	times                     [64 * 32]atomic.Int64
+	times                            [64 * 32]atomic.Int64
 }
 
 // Run obeys until its input ends.

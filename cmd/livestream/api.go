@@ -90,7 +90,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
-		Streams: rows.streams, Viewers: redis.NewPresence(cache), Recordings: rows.recordings, Uploads: bucket,
+		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: redis.NewPresence(cache), Recordings: rows.recordings, Uploads: bucket,
 		Archives: rows.archives, Media: bucket,
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,

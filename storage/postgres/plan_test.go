@@ -445,6 +445,9 @@ func calls(s *store) map[string]call {
 			if _, err := s.Streams.SetStatus(ctx, created.ID, livestream.StreamReconnecting, now(), &deadline); err != nil {
 				return err
 			}
+			if _, err := s.Streams.ByIDs(ctx, []uuid.UUID{stream, created.ID}); err != nil {
+				return err
+			}
 			_, err = s.Streams.ByID(ctx, stream)
 			return err
 		}},

@@ -47,6 +47,9 @@ SELECT * FROM s`
 	streamByIDSQL = `-- name: streams.by_id
 SELECT ` + streamColumns + ` FROM streams WHERE id = $1`
 
+	streamsByIDsSQL = `-- name: streams.by_ids
+SELECT ` + streamColumns + ` FROM streams WHERE id = ANY ($1)`
+
 	listStreamsSQL = `-- name: streams.list
 SELECT ` + streamColumns + ` FROM streams
 WHERE ` + streamFilter + ` AND (started_at, id) < ($4, $5)
@@ -150,6 +153,12 @@ func (s *Streams) Create(ctx context.Context, stream livestream.NewStream, now t
 func (s *Streams) ByID(ctx context.Context, id uuid.UUID) (livestream.Stream, error) {
 	row, err := readOne[streamRow](ctx, s.db, streamByIDSQL, id)
 	return row.domain(), failOr(ctx, "read stream", err, streamNotFound())
+}
+
+// ByIDs gives those of the streams that there are, in no order.
+func (s *Streams) ByIDs(ctx context.Context, ids []uuid.UUID) ([]livestream.Stream, error) {
+	rows, err := readMany[streamRow](ctx, s.db, streamsByIDsSQL, ids)
+	return all(rows, streamRow.domain), fail(ctx, "read streams", err)
 }
 
 // List lists streams, those that started last or that have most viewers first.

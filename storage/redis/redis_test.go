@@ -57,8 +57,11 @@ func TestARedisThatIsAwayIsUnavailable(t *testing.T) {
 			_, _, err := redis.NewChat(client, kept(0)).Append(ctx, livestream.NewChatEvent{StreamID: stream, Type: livestream.ChatMessage, Body: struct{}{}})
 			return err
 		},
-		"since":   func() error { _, _, _, err := redis.NewChat(client, kept(0)).Since(ctx, stream, livestream.ChatPosition{}); return err },
-		"last":    func() error { _, err := redis.NewChat(client, kept(0)).Last(ctx, stream, 0, 1); return err },
+		"since": func() error {
+			_, _, _, err := redis.NewChat(client, kept(0)).Since(ctx, stream, livestream.ChatPosition{})
+			return err
+		},
+		"last":     func() error { _, err := redis.NewChat(client, kept(0)).Last(ctx, stream, 0, 1); return err },
 		"position": func() error { _, err := redis.NewChat(client, kept(0)).Position(ctx, stream); return err },
 		"set viewers": func() error {
 			_, err := redis.NewPresence(client).SetViewers(ctx, "node", map[uuid.UUID]livestream.ChatViewers{stream: {Count: 1}})
