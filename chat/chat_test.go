@@ -48,7 +48,13 @@ type world struct {
 
 func newWorld(tb testing.TB) *world {
 	tb.Helper()
-	w := &world{ctx: testenv.Context(tb), redisURL: testenv.Redis(tb), databaseURL: testenv.Database(tb)}
+	return newWorldOn(tb, testenv.Context(tb), testenv.Redis(tb))
+}
+
+// newWorldOn is newWorld with a Redis that a test can tamper with.
+func newWorldOn(tb testing.TB, ctx context.Context, redisURL string) *world {
+	tb.Helper()
+	w := &world{ctx: ctx, redisURL: redisURL, databaseURL: testenv.Database(tb)}
 	var err error
 	w.db, err = postgres.Open(w.ctx, postgres.Config{URL: w.databaseURL})
 	require.NoError(tb, err)
@@ -100,7 +106,7 @@ func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accep
 	cache := w.openRedis(tb, redisURL)
 	events := redis.NewChat(cache, chats)
 	server, err := chat.New(config, chat.Deps{
-		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
+		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(context.Background(), cache), Presence: redis.NewPresence(cache),
 		Inboxes: w.notifications, Logins: w.logins, Streams: w.streams, Users: w.users, Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) *chat.Shared {

@@ -96,7 +96,7 @@ func (base *baseline) serve(ctx context.Context) error {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		return err
 	}
-	address, err := devstack.FreeAddress()
+	address, err := devstack.FreeAddress(ctx)
 	if err != nil {
 		return err
 	}

@@ -344,7 +344,7 @@ func addressesOf(nodes []*benchProcess) (list []string) {
 
 func (b *benchChat) startNodes(ctx context.Context) (nodes []*benchProcess, err error) {
 	for range b.Nodes {
-		address, err := devstack.FreeAddress()
+		address, err := devstack.FreeAddress(ctx)
 		if err != nil {
 			return nodes, err
 		}
@@ -360,7 +360,7 @@ func (b *benchChat) startNodes(ctx context.Context) (nodes []*benchProcess, err 
 }
 
 func startMelody(ctx context.Context) (*benchProcess, error) {
-	address, err := devstack.FreeAddress()
+	address, err := devstack.FreeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -65,7 +65,7 @@ func (c *chatCmd) Run(ctx context.Context) error {
 	chats := postgres.NewChats(db)
 	events := redis.NewChat(cache, chats)
 	server, err := chat.New(limits, chat.Deps{
-		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(cache), Presence: redis.NewPresence(cache),
+		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(ctx, cache), Presence: redis.NewPresence(cache),
 		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Streams: postgres.NewStreams(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) *chat.Shared {

@@ -99,8 +99,8 @@ func listenAnywhere(ctx context.Context) (listener net.Listener, err error) {
 }
 
 // FreeAddress is a loopback address that nobody listens on now.
-func FreeAddress() (string, error) {
-	listener, err := listenAnywhere(context.Background())
+func FreeAddress(ctx context.Context) (string, error) {
+	listener, err := listenAnywhere(ctx)
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

@@ -90,7 +90,7 @@ func newStack(t *testing.T) (*Stack, *output) {
 func TestARoleThatDiesIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	s, out := newStack(t)
-	address, err := FreeAddress()
+	address, err := FreeAddress(t.Context())
 	require.NoError(t, err)
 	role := &Role{Process: helper(t, s.options.Dir, "api", "serve", "LISTEN="+address), Address: address}
 	s.Env.Binary = role.Path
@@ -116,7 +116,7 @@ func TestARoleThatDiesIsStartedAgain(t *testing.T) {
 func TestAServerThatDiesIsTold(t *testing.T) {
 	t.Parallel()
 	s, _ := newStack(t)
-	address, err := FreeAddress()
+	address, err := FreeAddress(t.Context())
 	require.NoError(t, err)
 	p := helper(t, s.options.Dir, "redis", "serve", "LISTEN="+address)
 	require.NoError(t, s.launch(t.Context(), p, 20*time.Second, healthy("http://"+address+"/health")))

@@ -55,7 +55,7 @@ func startPgBouncer(t *testing.T) (address string) {
 		program, err = exec.LookPath("/usr/sbin/pgbouncer")
 	}
 	require.NoError(t, err, "PgBouncer is missing; install it with: apt-get install pgbouncer")
-	address, err = devstack.FreeAddress()
+	address, err = devstack.FreeAddress(t.Context())
 	require.NoError(t, err)
 	primary, err := url.Parse(testenv.Load(t).DatabaseURL)
 	require.NoError(t, err)

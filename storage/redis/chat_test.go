@@ -42,7 +42,7 @@ type listener struct {
 }
 
 func listen(tb testing.TB, client *redis.Client) *listener {
-	l := &listener{Subscriber: redis.NewSubscriber(client), heard: map[string][]string{}}
+	l := &listener{Subscriber: redis.NewSubscriber(context.Background(), client), heard: map[string][]string{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

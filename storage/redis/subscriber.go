@@ -21,8 +21,7 @@ type Subscriber struct {
 }
 
 // NewSubscriber hears nothing until Run runs.
-func NewSubscriber(client *Client) *Subscriber {
-	ctx := context.Background()
+func NewSubscriber(ctx context.Context, client *Client) *Subscriber {
 	return &Subscriber{sharded: client.pubsub.SSubscribe(ctx), plain: client.pubsub.Subscribe(ctx), waiting: map[string]chan struct{}{}}
 }
 
