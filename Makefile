@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat lint bench bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat soak-chat lint bench bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ fuzz: devstack ## send 100,000 requests that are made from the contract and then
 
 bench-chat: devstack ## measure the chat with 50,000 viewers, and melody as documented
 	@exec $(DEVSTACK) test -- $(DEVSTACK) bench-chat
+
+soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of Redis, and kill a node of three with 3,000 clients
+	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestSoak|TestANodeIsKilled' ./chat -soak 10m -crowd 3000
 
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## check style, import directions, determinism and go.mod
 	$(BIN)/golangci-lint run ./...

@@ -165,6 +165,7 @@ type ChatBan struct {
 // ChatRules are what a stream's messages are checked against.
 type ChatRules struct {
 	OwnerID    uuid.UUID
+	Ended      bool // the stream has
 	Settings   ChatSettings
 	Bans       map[uuid.UUID]*time.Time // nil for ever
 	Moderators map[uuid.UUID]bool

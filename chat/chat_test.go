@@ -107,7 +107,7 @@ func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accep
 	events := redis.NewChat(cache, chats)
 	server, err := chat.New(config, chat.Deps{
 		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(context.Background(), cache), Presence: redis.NewPresence(cache),
-		Inboxes: w.notifications, Logins: w.logins, Streams: w.streams, Users: w.users, Tickets: redis.NewTickets(cache),
+		Inboxes: w.notifications, Logins: w.logins, Users: w.users, Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) *chat.Shared {
 			return (*chat.Shared)(redis.ReadNotification(channel, payload))

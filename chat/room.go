@@ -173,10 +173,6 @@ func (r *room) listen() error {
 	}
 	// The stream's state and the rules are read after the channel is heard: they
 	// cannot change unseen.
-	stream, err := deps.Streams.ByID(ctx, r.stream)
-	if err != nil {
-		return err
-	}
 	rules, err := deps.Rules.Rules(ctx, r.stream)
 	if err != nil {
 		return err
@@ -185,7 +181,7 @@ func (r *room) listen() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last, r.epoch, r.started = max(r.last, at.ID), at.Epoch, true
-	r.ended = r.ended || stream.Status == livestream.StreamEnded
+	r.ended = r.ended || rules.Ended
 	return nil
 }
 

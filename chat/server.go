@@ -68,11 +68,8 @@ type Logins interface {
 	Ended(ctx context.Context, families []uuid.UUID) ([]uuid.UUID, error)
 }
 
-// Streams finds streams, Users finds users, and Tickets opens connections.
+// Users finds users, and Tickets opens connections.
 type (
-	Streams interface {
-		ByID(ctx context.Context, id uuid.UUID) (livestream.Stream, error)
-	}
 	Users interface {
 		ByID(ctx context.Context, id uuid.UUID) (livestream.User, error)
 	}
@@ -91,7 +88,6 @@ type Deps struct {
 	History    History
 	Inboxes    Inboxes
 	Logins     Logins
-	Streams    Streams
 	Users      Users
 	Tickets    Tickets
 	// Channel names the channel of a stream's chat.
@@ -213,7 +209,7 @@ type metrics struct {
 // New makes a node. Run must run for it to hear others.
 func New(config Config, deps Deps) (*Server, error) {
 	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Rules == nil || deps.Unsaved == nil || deps.History == nil || deps.Inboxes == nil || deps.Logins == nil ||
-		deps.Streams == nil || deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Checks == nil || deps.Log == nil || deps.Metrics == nil {
+		deps.Users == nil || deps.Tickets == nil || deps.Channel == nil || deps.Shared == nil || deps.Checks == nil || deps.Log == nil || deps.Metrics == nil {
 		return nil, errors.New("chat: something that a node works with is missing")
 	}
 	s := &Server{

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -424,6 +425,8 @@ func (b *benchChat) startGenerators(ctx context.Context, addresses []string, str
 				}
 			}
 		}
+		// Viewers come to all streams at the same time.
+		rand.Shuffle(len(orders.Targets), func(i, j int) { orders.Targets[i], orders.Targets[j] = orders.Targets[j], orders.Targets[i] })
 		content, err := json.Marshal(orders)
 		if err != nil {
 			return list, err

@@ -26,9 +26,9 @@ type chatCmd struct {
 	config.Chat
 }
 
-// gcPercent collects garbage twice as often as usual: what a connection keeps is
+// gcPercent collects garbage more often than usual: what a connection keeps is
 // small, and what little CPU that costs is less dear than the memory.
-const gcPercent = 50
+const gcPercent = 40
 
 // loadMessagesPerSecond is what one connection may write in a load test, whose
 // few senders stand for many.
@@ -66,7 +66,7 @@ func (c *chatCmd) Run(ctx context.Context) error {
 	events := redis.NewChat(cache, chats)
 	server, err := chat.New(limits, chat.Deps{
 		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(ctx, cache), Presence: redis.NewPresence(cache),
-		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Streams: postgres.NewStreams(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
+		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) *chat.Shared {
 			return (*chat.Shared)(redis.ReadNotification(channel, payload))

@@ -43,9 +43,14 @@ ON CONFLICT (stream_id, id) DO UPDATE SET deleted_at = coalesce(e.deleted_at, no
 	deleteSavedChatMessageSQL = `-- name: chat_events.delete_saved
 UPDATE chat_events SET deleted_at = coalesce(deleted_at, now()) WHERE stream_id = $1 AND id = $2 AND type = 'message'`
 
-	chatSettingsSQL = `-- name: chat_settings.of
-SELECT s.user_id, coalesce(c.slow_mode_seconds, 0) AS slow_mode_seconds, coalesce(c.followers_only, false) AS followers_only,
-	coalesce(c.follower_min_age_seconds, 0) AS follower_min_age_seconds, coalesce(c.blocked_terms, '{}') AS blocked_terms
+	// One query, because it is what the first viewer of each stream on each node
+	// waits for.
+	chatRulesSQL = `-- name: chat_settings.rules
+SELECT s.user_id, s.status, coalesce(c.slow_mode_seconds, 0) AS slow_mode_seconds, coalesce(c.followers_only, false) AS followers_only,
+	coalesce(c.follower_min_age_seconds, 0) AS follower_min_age_seconds, coalesce(c.blocked_terms, '{}') AS blocked_terms,
+	(SELECT coalesce(json_object_agg(b.user_id, b.banned_until), '{}') FROM chat_bans b
+		WHERE b.stream_id = s.id AND (b.banned_until IS NULL OR b.banned_until > now())) AS bans,
+	ARRAY(SELECT m.moderator_id FROM chat_moderators m WHERE m.user_id = s.user_id) AS moderators
 FROM streams s LEFT JOIN chat_settings c ON c.stream_id = s.id WHERE s.id = $1`
 
 	setChatSettingsSQL = `-- name: chat_settings.set
@@ -55,18 +60,12 @@ ON CONFLICT (stream_id) DO UPDATE SET slow_mode_seconds = coalesce($2, c.slow_mo
 	follower_min_age_seconds = coalesce($4, c.follower_min_age_seconds), blocked_terms = coalesce($5, c.blocked_terms)
 RETURNING slow_mode_seconds, followers_only, follower_min_age_seconds, blocked_terms`
 
-	chatBansSQL = `-- name: chat_bans.of
-SELECT user_id, banned_until FROM chat_bans WHERE stream_id = $1 AND (banned_until IS NULL OR banned_until > now())`
-
 	banSQL = `-- name: chat_bans.ban
 INSERT INTO chat_bans (stream_id, user_id, banned_by, banned_until, reason) VALUES ($1, $2, $3, $4, $5)
 ON CONFLICT (stream_id, user_id) DO UPDATE SET banned_by = $3, banned_until = $4, reason = $5, created_at = now()`
 
 	unbanSQL = `-- name: chat_bans.unban
 DELETE FROM chat_bans WHERE stream_id = $1 AND user_id = $2`
-
-	chatModeratorsSQL = `-- name: chat_moderators.of
-SELECT moderator_id FROM chat_moderators WHERE user_id = $1`
 
 	addModeratorSQL = `-- name: chat_moderators.add
 INSERT INTO chat_moderators (user_id, moderator_id) VALUES ($1, $2) ON CONFLICT (user_id, moderator_id) DO NOTHING`
@@ -153,40 +152,26 @@ type chatSettingsRow struct {
 
 type chatRulesRow struct {
 	UserID uuid.UUID
+	Status livestream.StreamStatus
 	chatSettingsRow
-}
-
-type chatBanRow struct {
-	UserID      uuid.UUID
-	BannedUntil *time.Time
+	Bans       map[uuid.UUID]*time.Time
+	Moderators []uuid.UUID
 }
 
 // Rules are a stream's, from the primary; CodeStreamNotFound.
 func (s *Chats) Rules(ctx context.Context, streamID uuid.UUID) (livestream.ChatRules, error) {
-	row, err := one[chatRulesRow](ctx, s.db.primary, chatSettingsSQL, streamID)
+	row, err := one[chatRulesRow](ctx, s.db.primary, chatRulesSQL, streamID)
 	if err != nil {
-		return livestream.ChatRules{}, failOr(ctx, "read chat settings", err, streamNotFound())
+		return livestream.ChatRules{}, failOr(ctx, "read a chat's rules", err, streamNotFound())
 	}
-	rules := livestream.ChatRules{
-		OwnerID: row.UserID, Settings: livestream.ChatSettings(row.chatSettingsRow),
-		Bans: map[uuid.UUID]*time.Time{}, Moderators: map[uuid.UUID]bool{},
+	moderators := make(map[uuid.UUID]bool, len(row.Moderators))
+	for _, id := range row.Moderators {
+		moderators[id] = true
 	}
-	bans, err := many[chatBanRow](ctx, s.db.primary, chatBansSQL, streamID)
-	if err != nil {
-		return rules, fail(ctx, "read bans", err)
-	}
-	for _, ban := range bans {
-		rules.Bans[ban.UserID] = ban.BannedUntil
-	}
-	rows, err := s.db.primary.Query(ctx, chatModeratorsSQL, row.UserID)
-	if err != nil {
-		return rules, fail(ctx, "read moderators", err)
-	}
-	moderators, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	for _, id := range moderators {
-		rules.Moderators[id] = true
-	}
-	return rules, fail(ctx, "read moderators", err)
+	return livestream.ChatRules{
+		OwnerID: row.UserID, Ended: row.Status == livestream.StreamEnded, Settings: livestream.ChatSettings(row.chatSettingsRow),
+		Bans: row.Bans, Moderators: moderators,
+	}, nil
 }
 
 // SetSettings changes a chat's modes; CodeStreamNotFound.
