@@ -37,7 +37,6 @@ var (
 	_ activities.ArchiveStore   = (*cached.Archives)(nil)
 	_ activities.ProgressStore  = (*cached.Archives)(nil)
 	_ chat.Users                = (*cached.Users)(nil)
-	_ chat.Streams              = (*cached.Streams)(nil)
 	_ cached.Database           = (*postgres.DB)(nil)
 )
 
