@@ -59,7 +59,10 @@ func (w *world) gather(t *testing.T, stream uuid.UUID, nodes []string, size int)
 	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
 	c := &crowd{t: t, w: w, stream: stream, nodes: nodes, stop: stop}
+	// Together they say 30 messages a second at most: what is tried is the nodes, not
+	// how fast one process can read for all.
 	talkers := size / 10
+	pause := time.Second * time.Duration(max(talkers/30, 1))
 	members := []*member{w.member(t), w.member(t), w.member(t)}
 	connected := make(chan struct{}, size*100)
 	for i := range size {
@@ -121,7 +124,7 @@ func (w *world) gather(t *testing.T, stream uuid.UUID, nodes []string, size int)
 						t.Errorf("not taken: %v", err)
 					}
 					select {
-					case <-time.After(time.Second):
+					case <-time.After(pause):
 					case <-ctx.Done():
 					}
 				}
