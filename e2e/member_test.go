@@ -104,7 +104,7 @@ func (m member) ask(method, path string, in, out any, headers ...string) error {
 	for {
 		err := m.Do(m.s.ctx, method, path, in, out, headers...)
 		var problem *client.Problem
-		if !unavailable(err) || !errors.As(err, &problem) {
+		if !errors.As(err, &problem) || problem.RetryAfter == "" {
 			return err
 		}
 		seconds, malformed := strconv.Atoi(problem.RetryAfter)
@@ -161,10 +161,32 @@ func (m member) timeline(streamID string) []string {
 	return types
 }
 
+// happened waits until a stream's timeline is as long as it should be, and checks
+// that it has all of that, once.
+func (m member) happened(streamID string, want ...string) (types []string) {
+	m.s.Helper()
+	m.s.until("the timeline is complete", func() bool {
+		types = m.timeline(streamID)
+		return len(types) >= len(want)
+	})
+	require.ElementsMatch(m.s, want, types)
+	return types
+}
+
 func (m member) progress(streamID string) progressView {
 	m.s.Helper()
 	var progress progressView
 	m.must(http.MethodGet, "/api/streams/"+streamID+"/notification-progress", nil, &progress)
+	return progress
+}
+
+// progressed waits until the fan-out of a stream has come to that state.
+func (m member) progressed(streamID, status string) (progress progressView) {
+	m.s.Helper()
+	m.s.until("the fan-out is "+status, func() bool {
+		progress = m.progress(streamID)
+		return progress.Status == status
+	})
 	return progress
 }
 
@@ -288,17 +310,28 @@ func (m member) balance() int64 {
 // address of a chat node, or empty for the one that the API names.
 func (m member) listen(node string, ticket map[string]any) *client.Socket {
 	m.s.Helper()
-	var out struct {
-		URL string `json:"url"`
-	}
-	m.must(http.MethodPost, "/api/ws-tickets", ticket, &out)
-	if node != "" {
-		address, err := url.Parse(out.URL)
+	var (
+		socket  *client.Socket
+		problem *client.Problem
+	)
+	m.s.until("the WebSocket is open", func() bool {
+		var out struct {
+			URL string `json:"url"`
+		}
+		m.must(http.MethodPost, "/api/ws-tickets", ticket, &out)
+		if node != "" {
+			address, err := url.Parse(out.URL)
+			require.NoError(m.s, err)
+			out.URL = node + address.RequestURI()
+		}
+		var err error
+		socket, err = client.Dial(m.s.ctx, out.URL)
+		if errors.As(err, &problem) && problem.Status == http.StatusServiceUnavailable {
+			return false // a client comes back
+		}
 		require.NoError(m.s, err)
-		out.URL = node + address.RequestURI()
-	}
-	socket, err := client.Dial(m.s.ctx, out.URL)
-	require.NoError(m.s, err)
+		return true
+	})
 	m.s.Cleanup(func() { _ = socket.Close() })
 	m.s.hear(socket, "welcome")
 	return socket
@@ -325,12 +358,6 @@ func (s *stack) refused(err error, status int, code string) {
 	require.ErrorAs(s, err, &problem)
 	require.Equal(s, status, problem.Status, problem.Error())
 	require.Equal(s, code, problem.Code)
-}
-
-// unavailable says whether the API answered that it is not able to now.
-func unavailable(err error) bool {
-	var problem *client.Problem
-	return errors.As(err, &problem) && problem.Status == http.StatusServiceUnavailable
 }
 
 // quickly is how long an answer may take that something is not there.

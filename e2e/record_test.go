@@ -285,7 +285,7 @@ func notifyCompleted(s *stack) string {
 	s.followedBy(ada, 5000)
 	stream := ada.start(false)
 	s.completed("notify/" + stream.ID)
-	require.EqualValues(s, 5000, ada.progress(stream.ID).Notified)
+	require.EqualValues(s, 5000, ada.progressed(stream.ID, "completed").Notified)
 	ada.end(stream)
 	return "notify/" + stream.ID
 }
@@ -310,10 +310,10 @@ func (s *stack) steered(signal string) (creator member, stream streamView) {
 
 func notifyPaused(s *stack) string {
 	ada, stream := s.steered(workflows.SignalPause)
-	s.until("the fan-out is paused", func() bool { return ada.progress(stream.ID).Status == "paused" })
+	ada.progressed(stream.ID, "paused")
 	s.signal("notify/"+stream.ID, workflows.SignalResume, nil)
 	s.completed("notify/" + stream.ID)
-	require.EqualValues(s, 5000, ada.progress(stream.ID).Notified)
+	require.EqualValues(s, 5000, ada.progressed(stream.ID, "completed").Notified)
 	ada.end(stream)
 	return "notify/" + stream.ID
 }
@@ -321,7 +321,7 @@ func notifyPaused(s *stack) string {
 func notifyCanceled(s *stack) string {
 	ada, stream := s.steered(workflows.SignalCancel)
 	s.completed("notify/" + stream.ID)
-	require.Equal(s, "canceled", ada.progress(stream.ID).Status)
+	ada.progressed(stream.ID, "canceled")
 	ada.end(stream)
 	return "notify/" + stream.ID
 }
@@ -329,7 +329,7 @@ func notifyCanceled(s *stack) string {
 func notifyStopped(s *stack) string {
 	ada, stream := s.steered("")
 	s.completed("notify/" + stream.ID)
-	require.Equal(s, "canceled", ada.progress(stream.ID).Status)
+	ada.progressed(stream.ID, "canceled")
 	ada.end(stream)
 	return "notify/" + stream.ID
 }
@@ -341,9 +341,8 @@ func notifyContinued(s *stack) (first, last run) {
 	s.followedBy(ada, 20_000)
 	stream := ada.start(false)
 	id := "notify/" + stream.ID
-	s.until("the fan-out is complete", func() bool { return ada.progress(stream.ID).Status == "completed" })
+	require.EqualValues(s, 20_000, ada.progressed(stream.ID, "completed").Notified)
 	s.completed(id)
-	require.EqualValues(s, 20_000, ada.progress(stream.ID).Notified)
 	ada.end(stream)
 	last = run{id, s.temporal.GetWorkflow(s.ctx, id, "").GetRunID()}
 	started := s.history(id)[0].GetWorkflowExecutionStartedEventAttributes()

@@ -182,7 +182,7 @@ func (s *stack) until(what string, condition func() bool) {
 	s.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for !condition() {
 		select {
@@ -256,7 +256,7 @@ func scratch(t *testing.T) string {
 
 func free(t *testing.T) string {
 	t.Helper()
-	address, err := devstack.FreeAddress()
+	address, err := devstack.FreeAddress(t.Context())
 	require.NoError(t, err)
 	return address
 }
