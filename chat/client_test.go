@@ -1,10 +1,8 @@
 package chat_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -18,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -265,60 +264,86 @@ func TestANodeIsKilled(t *testing.T) {
 	c.finish()
 }
 
-// The browser's client against two nodes, of which one goes.
+// The page that uses the browser's client as an application would; what it is told
+// it keeps in lines.
+const chatPage = `<!doctype html><meta charset="utf-8"><title>Chat</title><script type="module">
+import { Chat } from '/chat.js';
+window.lines = [];
+const tell = (...words) => window.lines.push(words.join(' '));
+const chat = new Chat({
+  address: async () => (await fetch('/ticket')).text(),
+  onConnect: (gap) => tell('connected', gap),
+  onEvent: (event) => event.type === 'message' && tell('event', event.text),
+  onEnd: (reason) => tell('ended', reason),
+  minPause: 50,
+});
+window.say = (text) => { chat.send(text).then(() => tell('taken', text), (refused) => tell('refused', refused.code)); };
+</script>`
+
+// The browser's client, in a browser, against two nodes of which one goes.
 func TestTheBrowserClient(t *testing.T) {
 	t.Parallel()
-	tool, err := exec.LookPath("node")
-	require.NoError(t, err, "node is missing; on Debian: apt-get install nodejs")
-	w := newWorld(t)
-	config := fast
-	config.DrainTime = time.Second
-	going, staying := w.node(t, config), w.node(t, config)
-	stream, ada := w.stream(t).ID, w.member(t)
-	var asked atomic.Int64
-	tickets := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
-		n := []*node{going, staying}[min(asked.Add(1)-1, 1)]
-		ticket := w.ticket(t, ada, livestream.TicketChat, stream)
-		fmt.Fprint(rw, n.address("/ws/streams/"+stream.String()+"/chat", url.Values{"ticket": {ticket}}))
-	}))
-	t.Cleanup(tickets.Close)
+	program, err := exec.LookPath("chromium")
+	require.NoError(t, err, "chromium is missing; on Debian: apt-get install chromium")
 	root, err := devstack.FindRoot()
 	require.NoError(t, err)
-	run := exec.CommandContext(w.ctx, tool, "--experimental-websocket", "--no-warnings", filepath.Join(root, "clients", "js", "chat_test.mjs"), tickets.URL)
-	run.Stderr = os.Stderr
-	out, err := run.StdoutPipe()
+	w := newWorld(t)
+	stream, ada := w.stream(t).ID, w.member(t)
+	var (
+		nodes []*node
+		asked atomic.Int64
+	)
+	mux := http.NewServeMux()
+	mux.Handle("GET /chat.js", http.FileServer(http.Dir(filepath.Join(root, "clients", "js"))))
+	mux.HandleFunc("GET /ticket", func(rw http.ResponseWriter, _ *http.Request) {
+		n := nodes[min(int(asked.Add(1))-1, 1)]
+		ticket := w.ticket(t, ada, livestream.TicketChat, stream)
+		fmt.Fprint(rw, n.address("/ws/streams/"+stream.String()+"/chat", url.Values{"ticket": {ticket}}))
+	})
+	mux.HandleFunc("GET /{$}", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, chatPage) })
+	pages := httptest.NewServer(mux)
+	t.Cleanup(pages.Close)
+	config := fast
+	config.DrainTime = time.Second
+	config.AllowedOrigins = []string{pages.URL}
+	nodes = []*node{w.node(t, config), w.node(t, config)}
+
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU)
+	allocator, stop := chromedp.NewExecAllocator(w.ctx, options...)
+	t.Cleanup(stop)
+	browser, stop := chromedp.NewContext(allocator)
+	t.Cleanup(stop)
+	_, err = chromedp.Run(browser, chromedp.Navigate(pages.URL))
 	require.NoError(t, err)
-	in, err := run.StdinPipe()
-	require.NoError(t, err)
-	require.NoError(t, run.Start())
-	lines := bufio.NewScanner(out)
+	told := 0
 	heard := func(want string) {
 		t.Helper()
-		require.True(t, lines.Scan(), "the client ended")
-		require.Equal(t, want, lines.Text())
+		var line string
+		require.Eventually(t, func() bool {
+			line, err = chromedp.Run(browser, chromedp.Evaluate[string](fmt.Sprintf("(window.lines || [])[%d] || ''", told)))
+			return err == nil && line != ""
+		}, 30*time.Second, 20*time.Millisecond, "the page was not told %q", want)
+		require.Equal(t, want, line)
+		told++
 	}
-	command := func(line string) {
+	say := func(text string) {
 		t.Helper()
-		_, err := fmt.Fprintln(in, line)
+		_, err := chromedp.Run(browser, chromedp.Evaluate[any](fmt.Sprintf("say(%q)", text)))
 		require.NoError(t, err)
 	}
 	heard("connected false")
-	command("say one")
+	say("one")
 	heard("event one")
 	heard("taken one")
-	going.stop()
+	nodes[0].stop()
 	heard("connected false")
 	w.append(t, stream, "two")
 	heard("event two")
-	command("say three")
+	say("three")
 	heard("event three")
 	heard("taken three")
-	command("say   ")
+	say("  ")
 	heard("refused empty")
 	w.logout(t, ada)
 	heard("ended logged_out")
-	require.NoError(t, in.Close())
-	err = run.Wait()
-	var exit *exec.ExitError
-	require.False(t, errors.As(err, &exit), "%v", err)
 }

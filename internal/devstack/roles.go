@@ -19,7 +19,8 @@ type Role struct {
 // NewRole prepares a role. dir is the folder for its log and pid; overrides are
 // variables that replace those of env.
 func NewRole(env Env, dir, name, address string, args []string, overrides ...string) *Role {
-	vars := append(env.Variables(), "LISTEN="+address, "SCRATCH_DIR="+filepath.Join(dir, "scratch-"+name))
+	// Nothing stands before the roles that would have to notice that one drains.
+	vars := append(env.Variables(), "LISTEN="+address, "SCRATCH_DIR="+filepath.Join(dir, "scratch-"+name), "DRAIN_NOTICE=0s")
 	return &Role{
 		Process: &Process{Name: name, Path: env.Binary, Args: args, Env: append(vars, overrides...), Dir: dir},
 		Address: address,

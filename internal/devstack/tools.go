@@ -25,8 +25,8 @@ type program struct {
 	service string
 }
 
-// programs are what a stack needs. Tests also want PgBouncer, and on Linux a C
-// compiler for the race detector.
+// programs are what a stack needs. Tests also want PgBouncer, a browser, and on
+// Linux a C compiler for the race detector.
 func programs(test bool) []program {
 	list := []program{
 		{"postgres", func(context.Context) (string, error) { return postgresProgram("postgres") }, []string{"postgresql"}, []string{"postgresql@16"}, "postgresql"},
@@ -34,7 +34,8 @@ func programs(test bool) []program {
 		{"ffmpeg", onPath("ffmpeg"), []string{"ffmpeg"}, []string{"ffmpeg"}, ""},
 	}
 	if test {
-		list = append(list, program{"pgbouncer", onPath("pgbouncer"), []string{"pgbouncer"}, []string{"pgbouncer"}, "pgbouncer"})
+		list = append(list, program{"pgbouncer", onPath("pgbouncer"), []string{"pgbouncer"}, []string{"pgbouncer"}, "pgbouncer"},
+			program{"chromium", onPath("chromium"), []string{"chromium"}, []string{"chromium"}, ""})
 	}
 	if test && runtime.GOOS == "linux" {
 		list = append(list, program{"gcc", onPath("gcc"), []string{"gcc", "libc6-dev"}, nil, ""})
