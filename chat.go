@@ -249,6 +249,9 @@ type Moderator struct {
 	AddedAt time.Time
 }
 
+// ViewerCount is how many watch a stream now, and the most that did at once.
+type ViewerCount struct{ Now, Peak int64 }
+
 // WatchedStream is a stream that has viewers now.
 type WatchedStream struct {
 	ID      uuid.UUID

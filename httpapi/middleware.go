@@ -125,11 +125,11 @@ func (s *Server) limitTime(c *gin.Context) {
 
 // authenticate finds out who asks. A bad token is refused on public reads too.
 func (s *Server) authenticate(c *gin.Context) {
-	public, member := public(s.operations.of(c))
+	operation := s.operations.of(c)
 	header := c.GetHeader("Authorization")
 	switch {
-	case !member:
-	case header == "" && public:
+	case !operation.member:
+	case header == "" && operation.public:
 	default:
 		scheme, token, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") || token == "" {

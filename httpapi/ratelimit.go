@@ -2,9 +2,9 @@ package httpapi
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,8 +76,9 @@ func (s *Server) limitRate(c *gin.Context) {
 		who = "user:" + identity.UserID.String()
 	}
 	decision := s.deps.RateLimiter.Allow(c.Request.Context(), limit, who)
-	c.Header("RateLimit-Policy", fmt.Sprintf("%q;q=%d;w=%d", limit.Name, limit.Rate, int(limit.Per.Seconds())))
-	c.Header("RateLimit", fmt.Sprintf("%q;r=%d;t=%d", limit.Name, decision.Remaining, seconds(decision.ResetAfter)))
+	name := `"` + limit.Name + `"`
+	c.Header("RateLimit-Policy", name+";q="+strconv.Itoa(limit.Rate)+";w="+strconv.Itoa(int(limit.Per.Seconds())))
+	c.Header("RateLimit", name+";r="+strconv.Itoa(decision.Remaining)+";t="+strconv.Itoa(seconds(decision.ResetAfter)))
 	if !decision.Allowed {
 		s.fail(c, tooMany(decision))
 	}

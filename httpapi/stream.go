@@ -27,7 +27,8 @@ type Streams interface {
 // Viewers counts who watches now; streams that nobody watches may be missing.
 type Viewers interface {
 	Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error)
-	Peak(ctx context.Context, id uuid.UUID) (int64, error)
+	// Counts has the peaks too, and may be a moment old.
+	Counts(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]livestream.ViewerCount, error)
 	// Watched gives streams with viewers, most viewers first.
 	Watched(ctx context.Context, after *livestream.Cursor, n int) ([]livestream.WatchedStream, error)
 }
@@ -239,15 +240,15 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 	if len(on) == 0 {
 		return
 	}
-	counts, err := s.deps.Viewers.Viewers(ctx, on...)
+	counts, err := s.deps.Viewers.Counts(ctx, on...)
 	if err != nil {
 		s.deps.Log.Warn("count viewers", zap.Error(err))
 		return
 	}
 	for i := range streams {
 		if stream := &streams[i]; stream.Status.Active() {
-			stream.ViewerCount = counts[stream.ID]
-			stream.PeakViewerCount = max(stream.PeakViewerCount, stream.ViewerCount)
+			count := counts[stream.ID]
+			stream.ViewerCount, stream.PeakViewerCount = count.Now, max(stream.PeakViewerCount, count.Peak)
 		}
 	}
 }
@@ -256,11 +257,6 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 func (s *Server) streamNow(ctx context.Context, stream livestream.Stream) Stream {
 	one := []livestream.Stream{stream}
 	s.countViewers(ctx, one)
-	if stream.Status.Active() {
-		if peak, err := s.deps.Viewers.Peak(ctx, stream.ID); err == nil {
-			one[0].PeakViewerCount = max(one[0].PeakViewerCount, peak)
-		}
-	}
 	return s.streamOf(one[0])
 }
 

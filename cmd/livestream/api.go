@@ -7,6 +7,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
 	"github.com/livestream-pro/livestream-pro/internal/config"
+	"github.com/livestream-pro/livestream-pro/storage/cached"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/workflows/client"
@@ -70,6 +71,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	go rows.copies.KeepNear(ctx)
 	limits := httpapi.Limits{
 		ReadsPerMinute: c.ReadsPerMinute, WritesPerMinute: c.WritesPerMinute, LoginsPerMinute: c.LoginsPerMinute, LoginsPerAccount: c.LoginsPerAccount,
 	}
@@ -90,7 +92,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
-		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: redis.NewPresence(cache), Recordings: rows.recordings, Uploads: bucket,
+		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: cached.NewViewers(redis.NewPresence(cache)), Recordings: rows.recordings, Uploads: bucket,
 		Archives: rows.archives, Media: bucket,
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,

@@ -9,6 +9,7 @@ import (
 // stores are those whose rows have copies in Redis. Every role writes through
 // them, so that no copy outlives a write.
 type stores struct {
+	copies     *redis.Cache
 	users      *cached.Users
 	follows    *cached.Follows
 	streams    *cached.Streams
@@ -23,6 +24,7 @@ func (o *observed) openStores(db *postgres.DB, cache *redis.Client) (stores, err
 	}
 	c := cached.New(copies, db)
 	return stores{
+		copies:     copies,
 		users:      cached.NewUsers(c, postgres.NewUsers(db)),
 		follows:    cached.NewFollows(c, postgres.NewFollows(db)),
 		streams:    cached.NewStreams(c, postgres.NewStreams(db)),

@@ -16,6 +16,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -53,7 +54,21 @@ type Tokens struct {
 	refresh map[string][]byte            // what derives successors, by key id
 	parser  *jwt.Parser
 	now     func() time.Time
+
+	mu       sync.RWMutex
+	verified map[[sha256.Size]byte]verified // by the token's hash
 }
+
+// verified is a token whose signature was checked: that costs ten times as much as
+// all else that a cached read does.
+type verified struct {
+	identity livestream.Identity
+	until    time.Time
+}
+
+// maxVerified bounds how many tokens are remembered, at some 150 bytes each. When
+// there are more, all begin anew.
+const maxVerified = 20_000
 
 // LoadTokens reads the current key from a PKCS#8 PEM file, and other keys that
 // are good for verifying from files of the same kind or with public keys.
@@ -106,7 +121,7 @@ func readKey(file string) (Key, error) {
 func NewTokens(private ed25519.PrivateKey, now func() time.Time, previous ...Key) (*Tokens, error) {
 	t := &Tokens{
 		private: private, keyID: keyID(private.Public().(ed25519.PublicKey)), now: now,
-		public: map[string]ed25519.PublicKey{}, refresh: map[string][]byte{},
+		public: map[string]ed25519.PublicKey{}, refresh: map[string][]byte{}, verified: map[[sha256.Size]byte]verified{},
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(), jwt.WithIssuedAt(),
@@ -177,6 +192,28 @@ func (t *Tokens) Issue(identity livestream.Identity) (string, error) {
 //
 // Errors: unauthorized.
 func (t *Tokens) Verify(access string) (livestream.Identity, error) {
+	hash := sha256.Sum256([]byte(access))
+	t.mu.RLock()
+	known, is := t.verified[hash]
+	t.mu.RUnlock()
+	if is && t.now().Before(known.until) {
+		return known.identity, nil
+	}
+	identity, until, err := t.verify(access)
+	if err != nil {
+		return livestream.Identity{}, &livestream.Error{Code: livestream.CodeUnauthorized, Message: "the access token is not valid or has expired", Err: err}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.verified) >= maxVerified {
+		clear(t.verified)
+	}
+	t.verified[hash] = verified{identity, until}
+	return identity, nil
+}
+
+// verify says who a token belongs to and how long it is good.
+func (t *Tokens) verify(access string) (livestream.Identity, time.Time, error) {
 	var c claims
 	_, err := t.parser.ParseWithClaims(access, &c, func(token *jwt.Token) (any, error) {
 		id, _ := token.Header["kid"].(string)
@@ -186,13 +223,14 @@ func (t *Tokens) Verify(access string) (livestream.Identity, error) {
 		}
 		return public, nil
 	})
-	if err == nil {
-		var id uuid.UUID
-		if id, err = uuid.Parse(c.Subject); err == nil {
-			return livestream.Identity{UserID: id, Role: c.Role, FamilyID: c.Family}, nil
-		}
+	if err != nil {
+		return livestream.Identity{}, time.Time{}, err
 	}
-	return livestream.Identity{}, &livestream.Error{Code: livestream.CodeUnauthorized, Message: "the access token is not valid or has expired", Err: err}
+	id, err := uuid.Parse(c.Subject)
+	if err != nil {
+		return livestream.Identity{}, time.Time{}, err
+	}
+	return livestream.Identity{UserID: id, Role: c.Role, FamilyID: c.Family}, c.ExpiresAt.Add(clockSkew), nil
 }
 
 // JWKS lists the keys that verify access tokens, the current one first.

@@ -91,6 +91,7 @@ type Cache struct {
 	flights   singleflight.Group
 	loads     chan struct{} // one for each load under way
 	debts     debts
+	near      near
 	trustFrom atomic.Int64 // in Unix nanoseconds
 	metrics   cacheMetrics
 }
@@ -100,6 +101,7 @@ func NewCache(client *Client, config CacheConfig) *Cache {
 	config = config.withDefaults()
 	c := &Cache{client: client, loads: make(chan struct{}, config.MaxLoads)}
 	c.breaker = newBreaker("cache", config.Timeout, func() { c.trustFrom.Store(time.Now().Add(trustPause).UnixNano()) })
+	c.near.lifetime = nearLifetime
 	c.debts.owed = map[string]debt{}
 	c.metrics = newCacheMetrics(&c.debts)
 	return c
@@ -114,6 +116,11 @@ func Get[T any](ctx context.Context, c *Cache, entry CacheEntry, load func(ctx c
 	if c.passedBy(ctx, entry) {
 		return load(ctx)
 	}
+	if value, ok := nearCopy[T](ctx, c, entry); ok {
+		c.metrics.count([]CacheEntry{entry}, "near")
+		return value, nil
+	}
+	heard := c.near.heard()
 	copies, err := c.read(ctx, []CacheEntry{entry}, func(ctx context.Context) ([]any, error) {
 		value, err := load(ctx)
 		return []any{value}, err
@@ -124,6 +131,9 @@ func Get[T any](ctx context.Context, c *Cache, entry CacheEntry, load func(ctx c
 	if errors.Is(err, errUnreadable) {
 		c.drop(ctx, entry)
 		return load(ctx)
+	}
+	if err == nil {
+		c.near.keep(heard, entry, value)
 	}
 	return value, err
 }
@@ -138,6 +148,12 @@ func GetPair[A, B any](ctx context.Context, c *Cache, first, second CacheEntry, 
 	if c.passedBy(ctx, first, second) {
 		return load(ctx)
 	}
+	nearFirst, is := nearCopy[A](ctx, c, first)
+	if nearSecond, both := nearCopy[B](ctx, c, second); is && both {
+		c.metrics.count([]CacheEntry{first, second}, "near")
+		return nearFirst, nearSecond, nil
+	}
+	heard := c.near.heard()
 	copies, err := c.read(ctx, []CacheEntry{first, second}, func(ctx context.Context) ([]any, error) {
 		a, b, err := load(ctx)
 		return []any{a, b}, err
@@ -148,6 +164,10 @@ func GetPair[A, B any](ctx context.Context, c *Cache, first, second CacheEntry, 
 	if errors.Is(err, errUnreadable) {
 		c.drop(ctx, first, second)
 		return load(ctx)
+	}
+	if err == nil {
+		c.near.keep(heard, first, a)
+		c.near.keep(heard, second, b)
 	}
 	return a, b, err
 }
@@ -470,7 +490,7 @@ func newCacheMetrics(debts *debts) cacheMetrics {
 	return cacheMetrics{
 		reads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cache_reads_total",
-			Help: "Reads, by kind of entry and by result: hit, negative (known to be missing), miss, away (Redis is not used at the moment), primary (passed by). The hit rate is (hit + negative) / (hit + negative + miss + away).",
+			Help: "Reads, by kind of entry and by result: near (a copy in this process), hit, negative (known to be missing), miss, away (Redis is not used at the moment), primary (passed by). The hit rate is (near + hit + negative) / (near + hit + negative + miss + away).",
 		}, []string{"kind", "result"}),
 		loads: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "cache_loads_total", Help: "Loads from the database, by kind of entry.",

@@ -33,6 +33,7 @@ local position = ARGV[1]
 local known = string.sub(redis.call('GET', KEYS[2]) or '', 1, 16)
 if known > position then position = known end
 redis.call('SET', KEYS[2], position .. ':' .. ARGV[2], 'PX', ARGV[3])
+redis.call('PUBLISH', ARGV[4], KEYS[1])
 return redis.call('DEL', KEYS[1], KEYS[3])
 `)
 
@@ -51,6 +52,12 @@ func (c *Cache) Invalidate(ctx context.Context, position livestream.Position, en
 		c.metrics.invalidations.WithLabelValues(entry.Kind).Inc()
 	}
 	err := c.call(ctx, entries, func(ctx context.Context) error { return c.invalidate(ctx, position, entries) })
+	// Only now: a read from before may have kept what it found.
+	defer func() {
+		for _, entry := range entries {
+			c.near.drop(entry.Key)
+		}
+	}()
 	if err == nil {
 		return
 	}
@@ -63,7 +70,7 @@ func (c *Cache) invalidate(ctx context.Context, position livestream.Position, en
 	pipe := c.client.commands.Pipeline()
 	for _, entry := range entries {
 		invalidateScript.Eval(ctx, pipe, []string{entry.Key, entry.after(), entry.loader()},
-			fmt.Sprintf("%016x", uint64(position)), uuid.NewString(), invalidationLifetime.Milliseconds())
+			fmt.Sprintf("%016x", uint64(position)), uuid.NewString(), invalidationLifetime.Milliseconds(), channelInvalidations)
 	}
 	_, err := pipe.Exec(ctx)
 	return err

@@ -9,6 +9,16 @@ import (
 // UsesRedis says whether a cache asks Redis, whether or not it believes it yet.
 func (c *Cache) UsesRedis() bool { return c.breaker.circuit.State() == gobreaker.StateClosed }
 
+// HoldNear makes a process hold its own copies for longer than any test takes.
+func (c *Cache) HoldNear() { c.near.lifetime = time.Hour }
+
+// HearsWrites says whether copies are held in this process.
+func (c *Cache) HearsWrites() bool {
+	c.near.mu.RLock()
+	defer c.near.mu.RUnlock()
+	return c.near.hears
+}
+
 // LocalKeys is how many keys a limiter remembers by itself.
 func (l *RateLimiter) LocalKeys() int {
 	l.local.mu.Lock()

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -136,17 +137,51 @@ func (p *Presence) Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID
 		return nil, edge("read viewers", err)
 	}
 	counts := make(map[uuid.UUID]int64, len(ids))
-	now := clock.Val().Unix()
+	now := clock.Val()
 	for id, reply := range replies {
-		for _, field := range reply.Val() {
-			count, expiry, _ := strings.Cut(field, ":")
-			until, err := strconv.ParseInt(expiry, 10, 64)
-			if err != nil || until <= now {
-				continue
-			}
-			n, _ := strconv.ParseInt(count, 10, 64)
-			counts[id] += n
+		if sum := sumOfNodes(reply.Val(), now); sum > 0 {
+			counts[id] = sum
 		}
+	}
+	return counts, nil
+}
+
+// sumOfNodes adds up what nodes told of a stream and what has not expired.
+func sumOfNodes(fields map[string]string, now time.Time) (sum int64) {
+	for _, field := range fields {
+		count, expiry, _ := strings.Cut(field, ":")
+		until, err := strconv.ParseInt(expiry, 10, 64)
+		if err != nil || until <= now.Unix() {
+			continue
+		}
+		n, _ := strconv.ParseInt(count, 10, 64)
+		sum += n
+	}
+	return sum
+}
+
+// Counts gives who watches each of the streams now, and the most that did at once;
+// every stream has an entry.
+//
+// Errors: unavailable.
+func (p *Presence) Counts(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]livestream.ViewerCount, error) {
+	type replies struct {
+		nodes *redis.MapStringStringCmd
+		peak  *redis.StringCmd
+	}
+	pipe := p.client.commands.Pipeline()
+	clock, asked := pipe.Time(ctx), make(map[uuid.UUID]replies, len(ids))
+	for _, id := range ids {
+		asked[id] = replies{pipe.HGetAll(ctx, viewersKey(id)), pipe.Get(ctx, viewersKey(id)+":peak")}
+	}
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, edge("read viewers", err)
+	}
+	counts := make(map[uuid.UUID]livestream.ViewerCount, len(ids))
+	for id, replies := range asked {
+		now := sumOfNodes(replies.nodes.Val(), clock.Val())
+		peak, _ := replies.peak.Int64() // none was kept yet
+		counts[id] = livestream.ViewerCount{Now: now, Peak: max(peak, now)}
 	}
 	return counts, nil
 }

@@ -18,11 +18,19 @@ import (
 // rate algorithm: of each key it keeps one time, the one at which all of its burst
 // is there again.
 //
+// Far from its limit a key does not cost a trip to Redis each time: a process lets
+// a few attempts through on what it heard last, and counts them there with the
+// next one. They are at most 1/64 of what was left then, for at most a second. So
+// all processes together may let through that much more than a burst at once, each;
+// it is counted all the same, so that over time nobody gets more than the rate. A
+// key with fewer than 256 attempts left is exact, and so is each smaller limit.
+//
 // Without Redis each process counts by itself, beginning with a whole burst: as
 // many processes as there are allow as many times more.
 type RateLimiter struct {
 	client    *Client
 	breaker   breaker
+	credits   credits
 	local     localLimiter
 	decisions *prometheus.CounterVec
 }
@@ -30,9 +38,10 @@ type RateLimiter struct {
 // NewRateLimiter counts in a Redis. It is a prometheus.Collector.
 func NewRateLimiter(client *Client) *RateLimiter {
 	return &RateLimiter{
-		client: client, breaker: newBreaker("rate limits", quickTimeout, nil), local: localLimiter{full: map[string]int64{}},
+		client: client, breaker: newBreaker("rate limits", quickTimeout, nil),
+		credits: credits{of: map[creditKey]credit{}}, local: localLimiter{full: map[string]int64{}},
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rate_limit_decisions_total", Help: "Attempts, by limit, by whether they were allowed, and by where they were counted.",
+			Name: "rate_limit_decisions_total", Help: "Attempts, by limit, by whether they were allowed, and by where they were counted: in redis, there with a later one, or in this process while Redis is away.",
 		}, []string{"limit", "result", "counted_in"}),
 	}
 }
@@ -44,15 +53,16 @@ func (l *RateLimiter) Describe(out chan<- *prometheus.Desc) { l.decisions.Descri
 func (l *RateLimiter) Collect(out chan<- prometheus.Metric) { l.decisions.Collect(out) }
 
 // Times are whole microseconds of Redis's clock: fractions of seconds would lose
-// an attempt here and there to rounding.
+// an attempt here and there to rounding. What was let through on credit (ARGV[3],
+// since ARGV[4]) is counted whether or not this attempt is allowed.
 var allowScript = redis.NewScript(`
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
-local full = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
-if full + ARGV[1] - now > tonumber(ARGV[2]) then return {0, full - now} end
-full = full + ARGV[1]
-redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000))
-return {1, full - now}
+local known = tonumber(redis.call('GET', KEYS[1]) or '0')
+local full, allowed = math.max(math.max(known, now - ARGV[4]) + ARGV[3], now), 0
+if full + ARGV[1] - now <= tonumber(ARGV[2]) then full, allowed = full + ARGV[1], 1 end
+if full > now then redis.call('SET', KEYS[1], string.format('%.0f', full), 'PX', math.ceil((full - now) / 1000)) end
+return {allowed, full - now}
 `)
 
 // Allow counts an attempt, if it is allowed. It always decides: when Redis is
@@ -61,17 +71,26 @@ return {1, full - now}
 func (l *RateLimiter) Allow(ctx context.Context, limit livestream.RateLimit, key string) livestream.RateDecision {
 	var (
 		cell   = cellOf(limit)
-		name   = rateLimitKey(limit, key)
+		credit = creditKey{limit.Name, key}
 		where  = "redis"
 		answer []int64
 	)
+	known, allowed := l.credits.use(credit, time.Now())
+	if allowed {
+		l.decisions.WithLabelValues(limit.Name, "allowed", "later").Inc()
+		return cell.decision(true, known.aheadAt(time.Now(), cell))
+	}
+	name := rateLimitKey(limit, key)
 	err := l.breaker.call(ctx, func(ctx context.Context) (err error) {
-		answer, err = allowScript.Run(ctx, l.client.commands, []string{name}, cell.interval, cell.burst).Int64Slice()
+		answer, err = allowScript.Run(ctx, l.client.commands, []string{name}, cell.interval, cell.burst,
+			known.pending*cell.interval, time.Since(known.at).Microseconds()).Int64Slice()
 		return err
 	})
 	if err != nil || len(answer) != 2 {
 		where = "process"
 		answer = l.local.allow(cell, name, time.Now().UnixMicro())
+	} else {
+		l.credits.heard(credit, cell, answer[1], time.Now())
 	}
 	decision := cell.decision(answer[0] == 1, answer[1])
 	result := "refused"
@@ -106,6 +125,75 @@ func (c cell) decision(allowed bool, ahead int64) livestream.RateDecision {
 		decision.RetryAfter = time.Duration(ahead+c.interval-c.burst) * time.Microsecond
 	}
 	return decision
+}
+
+const (
+	// creditShare is which part of what is left a process may let through on its
+	// own, creditLifetime for how long, and minCredit how little is not worth it.
+	creditShare    = 64
+	creditLifetime = time.Second
+	minCredit      = 4
+	// maxCredits bounds how many keys have one. When there are more, all begin anew.
+	maxCredits = 50_000
+)
+
+type creditKey struct{ limit, key string }
+
+// credit is what a process knows of a key since Redis told it.
+type credit struct {
+	at      time.Time
+	ahead   int64 // until all of the burst is there again, in microseconds as of then
+	left    int64 // attempts that may still go through
+	pending int64 // those that did, and that Redis has not counted
+}
+
+func (c credit) aheadAt(now time.Time, cell cell) int64 {
+	return max(c.ahead-now.Sub(c.at).Microseconds(), 0) + c.pending*cell.interval
+}
+
+// credits are what a process may let through without asking.
+type credits struct {
+	mu sync.Mutex
+	of map[creditKey]credit
+}
+
+// use lets an attempt through, if there is credit for it. Otherwise Redis is to be
+// asked, and told of what is pending.
+func (c *credits) use(key creditKey, now time.Time) (known credit, allowed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known, is := c.of[key]
+	if !is {
+		return credit{at: now}, false
+	}
+	if known.left == 0 || now.Sub(known.at) > creditLifetime {
+		delete(c.of, key)
+		return known, false
+	}
+	known.left--
+	known.pending++
+	c.of[key] = known
+	return known, true
+}
+
+// heard notes what Redis said. Of two who asked at once the later one is believed;
+// what the other has let through meanwhile is still pending.
+func (c *credits) heard(key creditKey, cell cell, ahead int64, now time.Time) {
+	left := max(cell.burst-ahead, 0) / cell.interval / creditShare
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	known, is := c.of[key]
+	if left = left - known.pending; left < minCredit {
+		left = 0
+	}
+	switch {
+	case left == 0 && known.pending == 0:
+		delete(c.of, key)
+		return
+	case !is && len(c.of) >= maxCredits:
+		clear(c.of)
+	}
+	c.of[key] = credit{at: now, ahead: ahead, left: left, pending: known.pending}
 }
 
 // maxLocalKeys bounds what a process remembers while Redis is away.

@@ -43,6 +43,42 @@ func TestRateLimiterIsExactOverProcesses(t *testing.T) {
 	require.Equal(t, int64(100), allowed.Load())
 }
 
+// What processes let through without asking is bounded while it is not counted, and
+// counted in the end.
+func TestRateLimiterCountsWhatWentOnCredit(t *testing.T) {
+	t.Parallel()
+	ctx, url := testenv.Context(t), testenv.Redis(t)
+	const burst, processes = 6400, 3
+	limiters := make([]*redis.RateLimiter, processes)
+	for i := range limiters {
+		limiters[i] = redis.NewPatientRateLimiter(open(t, url))
+	}
+	allowed := 0
+	for i := range burst * 2 {
+		if limiters[i%processes].Allow(ctx, anHour(burst, burst), "user:ada").Allowed {
+			allowed++
+		}
+	}
+	require.GreaterOrEqual(t, allowed, burst)
+	require.LessOrEqual(t, allowed, burst+processes*burst/64)
+	for _, limiter := range limiters {
+		require.False(t, limiter.Allow(ctx, anHour(burst, burst), "user:ada").Allowed)
+	}
+}
+
+func TestRateLimiterIsExactOnCreditForOneProcess(t *testing.T) {
+	t.Parallel()
+	ctx := testenv.Context(t)
+	limiter := redis.NewPatientRateLimiter(open(t, testenv.Redis(t)))
+	const burst = 1200
+	for left := burst - 1; left >= 0; left-- {
+		decision := limiter.Allow(ctx, anHour(burst, burst), "user:ada")
+		require.True(t, decision.Allowed)
+		require.InDelta(t, left, decision.Remaining, 1, "something may have come back meanwhile")
+	}
+	require.False(t, limiter.Allow(ctx, anHour(burst, burst), "user:ada").Allowed)
+}
+
 func TestRateLimiterSaysWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	ctx := testenv.Context(t)
