@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"net/http"
@@ -113,11 +114,14 @@ func recordAll(t *testing.T, dir string) {
 	t.Run("without Stripe", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t, api|worker)
+		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // the pauses grow
+		t.Cleanup(cancel)
+		s.ctx = ctx
 		s.stripe.SetFaults(stripesim.Faults{CutBefore: 1})
 		ada, bob := s.register("ada"), s.register("bob")
 		queued, retried, givenUp := s.queued(ada, bob), s.queued(ada, bob), s.queued(ada, bob)
 		require.NoError(t, s.temporal.CancelWorkflow(s.ctx, givenUp.WorkflowID, ""))
-		s.until("an attempt is a good while ago", func() bool { return s.attempts(retried) >= 4 })
+		s.until("the pause is long enough for a new key", func() bool { return s.payment(retried).Attempts >= 5 })
 		s.until("a new key is due", func() bool { return s.due(retried) })
 		s.stripe.SetFaults(stripesim.Faults{})
 		s.signal(retried.WorkflowID, workflows.SignalRetry, nil)
@@ -491,8 +495,6 @@ func (s *stack) payment(tip transactionView) (state workflows.PaymentState) {
 	return state
 }
 
-func (s *stack) attempts(tip transactionView) int { return s.payment(tip).Attempts }
-
 // due says whether Stripe's search would find by now what the last attempt made.
 func (s *stack) due(tip transactionView) bool {
 	s.Helper()
@@ -502,7 +504,7 @@ func (s *stack) due(tip transactionView) bool {
 			last = event.EventTime.AsTime()
 		}
 	}
-	return time.Since(last) > 65*time.Second
+	return time.Since(last) > 125*time.Second
 }
 
 func (s *stack) reset(workflowID string) {
