@@ -77,14 +77,23 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ComeBack is after what time a client is asked to try again: two seconds where
+// something is unavailable and nobody knows better. Zero says nothing.
+func (e *Error) ComeBack() time.Duration {
+	if e.RetryAfter == 0 && e.Code == CodeUnavailable {
+		return 2 * time.Second
+	}
+	return e.RetryAfter
+}
+
 // Errorf makes an error that a client may read.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Unavailable says that a dependency is down and when to come back.
+// Unavailable says that a dependency is down.
 func Unavailable(what string, cause error) *Error {
-	return &Error{Code: CodeUnavailable, Message: what + " is not available at the moment", RetryAfter: 2 * time.Second, Err: cause}
+	return &Error{Code: CodeUnavailable, Message: what + " is not available at the moment", Err: cause}
 }
 
 // Invalid refuses one field.

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -34,7 +35,10 @@ func TestErrorsKeepTheirCauseFromTheClient(t *testing.T) {
 	require.ErrorIs(t, err, cause)
 	require.ErrorContains(t, err, "10.0.0.7", "the log has it")
 	require.NotContains(t, err.Message, "10.0.0.7", "the client does not")
-	require.Positive(t, err.RetryAfter)
+	require.Equal(t, 2*time.Second, err.ComeBack())
+	err.RetryAfter = time.Second
+	require.Equal(t, time.Second, err.ComeBack(), "whoever is away knows better")
+	require.Zero(t, livestream.Errorf(livestream.CodeForbidden, "no").ComeBack())
 	require.EqualError(t, livestream.Errorf(livestream.CodeForbidden, "not %s", "yours"), "forbidden: not yours")
 
 	refused := livestream.Invalid("title", "is longer than %d characters", 140)

@@ -484,8 +484,8 @@ func (s *Server) refuseError(w http.ResponseWriter, r *http.Request, err error) 
 		status = http.StatusServiceUnavailable
 		s.deps.Log.Warn("open a connection", zap.Error(err))
 	}
-	if e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	if wait := e.ComeBack(); wait > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	refuse(w, r, status, e.Code, e.Message)
 }

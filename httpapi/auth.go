@@ -146,6 +146,8 @@ func (s *Server) closeSockets(ctx context.Context, family uuid.UUID) {
 	if family == uuid.Nil {
 		return
 	}
+	ctx, cancel := briefly(ctx)
+	defer cancel()
 	if err := s.deps.Logouts.PublishLogout(ctx, family); err != nil && !errors.Is(err, context.Canceled) {
 		s.deps.Log.Warn("tell of a logout", zap.Error(err))
 	}

@@ -108,7 +108,9 @@ func newBenchServer(b *testing.B) *benchServer {
 
 func (s *benchServer) get(b *testing.B, path, token string) {
 	ask := func() *httptest.ResponseRecorder {
-		request := httptest.NewRequestWithContext(b.Context(), http.MethodGet, path, nil)
+		request, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://api.test"+path, nil)
+		require.NoError(b, err)
+		request.RemoteAddr = "192.0.2.1:1234"
 		if token != "" {
 			request.Header.Set("Authorization", "Bearer "+token)
 		}

@@ -24,6 +24,8 @@ func (s *Server) Follow(ctx context.Context, request FollowRequestObject) (Follo
 		return nil, err
 	}
 	if created {
+		ctx, cancel := briefly(ctx)
+		defer cancel()
 		push := livestream.NotificationPush{Key: livestream.NewFollowerKey(follower), User: &request.UserID}
 		if err := s.deps.Push.Publish(ctx, push); err != nil {
 			s.deps.Log.Warn("push new_follower", zap.Error(err)) // it is in the inbox

@@ -17,10 +17,34 @@ func (s *Server) GetHealth(context.Context, GetHealthRequestObject) (GetHealthRe
 	return GetHealth200JSONResponse{Status: HealthStatusOk}, nil
 }
 
+// readyLifetime is how long an answer of /ready serves all who ask: each asks every
+// dependency.
+const readyLifetime = time.Second
+
+// readiness is the last answer.
+type readiness struct {
+	mu    sync.Mutex
+	ready Ready
+	at    time.Time
+}
+
 // checkTimeout bounds each question that /ready asks.
 const checkTimeout = 2 * time.Second
 
 func (s *Server) GetReady(ctx context.Context, _ GetReadyRequestObject) (GetReadyResponseObject, error) {
+	s.ready.mu.Lock()
+	defer s.ready.mu.Unlock()
+	if time.Since(s.ready.at) > readyLifetime {
+		s.ready.ready, s.ready.at = s.check(context.WithoutCancel(ctx)), time.Now()
+	}
+	if s.ready.ready.Status == ReadyStatusDown {
+		return GetReady503JSONResponse(s.ready.ready), nil
+	}
+	return GetReady200JSONResponse(s.ready.ready), nil
+}
+
+// check asks all dependencies at once.
+func (s *Server) check(ctx context.Context) Ready {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	type check = struct {
@@ -55,8 +79,5 @@ func (s *Server) GetReady(ctx context.Context, _ GetReadyRequestObject) (GetRead
 		}()
 	}
 	asking.Wait()
-	if out.Status == ReadyStatusDown {
-		return GetReady503JSONResponse(out), nil
-	}
-	return GetReady200JSONResponse(out), nil
+	return out
 }

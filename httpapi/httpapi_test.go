@@ -190,14 +190,14 @@ func newProduct(tb testing.TB, o options) *product {
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
 		Archives: &activities.Archives{
-			Store: postgres.NewArchives(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Log: zap.NewNop(), Now: now,
+			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Log: zap.NewNop(), Now: now,
 		},
 		Transactions: &activities.Transactions{
 			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Log: zap.NewNop(), Now: now,
 		},
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
-		w, err := workers.New(connection, queue, steps)
+		w, err := workers.New(connection, queue, steps, func(err error) { tb.Log("a worker ended", err) })
 		require.NoError(tb, err)
 		require.NoError(tb, w.Start())
 		tb.Cleanup(w.Stop)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -75,8 +76,23 @@ func (s *Server) serveMedia(c *gin.Context) {
 	if c.Request.Method == http.MethodHead {
 		return
 	}
-	if _, err := io.Copy(c.Writer, object.Body); err != nil && !errors.Is(err, context.Canceled) {
+	if _, err := io.Copy(&patient{c.Writer, http.NewResponseController(c.Writer)}, object.Body); err != nil && !errors.Is(err, context.Canceled) {
 		s.deps.Log.Debug("media was broken off", zap.Error(err))
 		panic(fmt.Errorf("%w: media was broken off", http.ErrAbortHandler)) // half a file must not look like a whole one
 	}
+}
+
+// mediaPause is how long a player may take none of a file's next bytes.
+const mediaPause = 30 * time.Second
+
+// patient lets a file take its time as long as it gets on: each write has a deadline
+// of its own.
+type patient struct {
+	to      io.Writer
+	control *http.ResponseController
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(mediaPause)) // a writer without deadlines is a test's
+	return p.to.Write(b)
 }

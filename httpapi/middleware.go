@@ -116,11 +116,26 @@ func (s *Server) recover(c *gin.Context) {
 	c.Next()
 }
 
+// limitTime bounds a request: what it waits for, and how slowly its client may send
+// it or take its answer.
 func (s *Server) limitTime(c *gin.Context) {
+	limit := time.Now().Add(requestTimeout)
+	control := http.NewResponseController(c.Writer)
+	// A writer without deadlines is a test's.
+	_ = control.SetReadDeadline(limit)
+	_ = control.SetWriteDeadline(limit.Add(requestTimeout))
 	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()
+}
+
+// courtesyTimeout bounds what an answer can do without: counts, and telling others
+// at once.
+const courtesyTimeout = 250 * time.Millisecond
+
+func briefly(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, courtesyTimeout)
 }
 
 // authenticate finds out who asks. A bad token is refused on public reads too.

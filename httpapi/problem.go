@@ -72,8 +72,8 @@ func (s *Server) fail(c *gin.Context, err error) {
 	if status >= http.StatusInternalServerError {
 		s.deps.Log.Error("request failed", zap.String("request_id", requestID(c)), zap.Error(err))
 	}
-	if e.RetryAfter > 0 {
-		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	if wait := e.ComeBack(); wait > 0 {
+		c.Header("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	if status == http.StatusUnauthorized {
 		c.Header("WWW-Authenticate", "Bearer")

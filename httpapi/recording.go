@@ -95,6 +95,10 @@ func (s *Server) CompleteRecording(ctx context.Context, request CompleteRecordin
 		return nil, err
 	}
 	archiveID, err := s.deps.Workflows.CompleteRecording(ctx, upload)
+	if livestream.CodeOf(err) == livestream.CodeRecordingClosed {
+		// It came too late, and nobody else would remove it.
+		err = errors.Join(err, s.deps.Uploads.AbortUpload(context.WithoutCancel(ctx), upload))
+	}
 	if err != nil {
 		return nil, err
 	}

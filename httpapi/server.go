@@ -92,6 +92,7 @@ type Server struct {
 	operations operations
 	metrics    metrics
 	draining   atomic.Bool
+	ready      readiness
 }
 
 var _ StrictServerInterface = (*Server)(nil)

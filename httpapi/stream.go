@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"go.uber.org/zap"
@@ -22,6 +23,8 @@ type Streams interface {
 	List(ctx context.Context, filter livestream.StreamFilter, page livestream.Page) (livestream.List[livestream.Stream], error)
 	Update(ctx context.Context, id, userID uuid.UUID, patch livestream.StreamPatch) (livestream.Stream, error)
 	Timeline(ctx context.Context, streamID uuid.UUID, page livestream.Page) (livestream.List[livestream.StreamEvent], error)
+	// Finish is for a stream whose workflow is gone; otherwise the workflow does it.
+	Finish(ctx context.Context, id uuid.UUID, at time.Time, viewers, peak int64) (livestream.Stream, error)
 }
 
 // Viewers counts who watches now; streams that nobody watches may be missing.
@@ -190,7 +193,13 @@ func (s *Server) EndStream(ctx context.Context, request EndStreamRequestObject) 
 		return nil, err
 	}
 	if stream.Status != livestream.StreamEnded {
-		if err := s.deps.Workflows.EndStream(ctx, stream.ID); err != nil {
+		err := s.deps.Workflows.EndStream(ctx, stream.ID)
+		if livestream.CodeOf(err) == livestream.CodeNotFound {
+			// Somebody terminated its workflow: nobody else would ever end it, and its
+			// creator could start no other.
+			_, err = s.deps.Streams.Finish(ctx, stream.ID, s.deps.Now(), stream.ViewerCount, stream.PeakViewerCount)
+		}
+		if err != nil {
 			return nil, err
 		}
 		if stream, err = s.deps.Streams.ByID(ctx, stream.ID); err != nil {
@@ -240,6 +249,8 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 	if len(on) == 0 {
 		return
 	}
+	ctx, cancel := briefly(ctx)
+	defer cancel()
 	counts, err := s.deps.Viewers.Counts(ctx, on...)
 	if err != nil {
 		s.deps.Log.Warn("count viewers", zap.Error(err))
@@ -255,6 +266,8 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 
 // streamNow is a stream with its viewers as they are now.
 func (s *Server) streamNow(ctx context.Context, stream livestream.Stream) Stream {
+	ctx, cancel := briefly(ctx)
+	defer cancel()
 	one := []livestream.Stream{stream}
 	s.countViewers(ctx, one)
 	return s.streamOf(one[0])

@@ -111,7 +111,7 @@ func (s *Server) GetBalance(ctx context.Context, _ GetBalanceRequestObject) (Get
 }
 
 // transactionOf is a payment as that member may see it: the client's secret is
-// for the one who pays.
+// for the one who pays, as long as there is something to confirm.
 func transactionOf(t livestream.Transaction, viewer uuid.UUID) Transaction {
 	out := Transaction{
 		ID: t.ID, Status: TransactionStatus(t.Status), Amount: t.Amount, Currency: t.Currency, Kind: TransactionKind(t.Kind),
@@ -120,7 +120,7 @@ func transactionOf(t livestream.Transaction, viewer uuid.UUID) Transaction {
 		FeeAmount: t.FeeAmount, RefundedAmount: t.RefundedAmount, StripePaymentIntentID: notEmpty(t.PaymentIntentID),
 		WorkflowID: t.WorkflowID, CreatedAt: t.CreatedAt, SettledAt: t.SettledAt,
 	}
-	if viewer == t.SenderID {
+	if viewer == t.SenderID && !t.Status.Final() {
 		out.ClientSecret = notEmpty(t.ClientSecret)
 	}
 	return out

@@ -45,12 +45,12 @@ const notifyRangesAtOnce = 4
 // stripeCallsPerSecond keeps all workers together below what Stripe allows.
 const stripeCallsPerSecond = 80
 
-// New makes a worker for one queue.
-func New(c client.Client, queue string, a Activities) (worker.Worker, error) {
+// New makes a worker for one queue. fatal is told when it ends by itself.
+func New(c client.Client, queue string, a Activities, fatal func(error)) (worker.Worker, error) {
 	// Two pollers, the SDK's default, take a burst of starts one after the other, and
 	// those who wait go away unanswered.
 	pollers := worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{})
-	options := worker.Options{WorkerStopTimeout: stopTimeout, WorkflowTaskPollerBehavior: pollers, ActivityTaskPollerBehavior: pollers}
+	options := worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: fatal, WorkflowTaskPollerBehavior: pollers, ActivityTaskPollerBehavior: pollers}
 	switch queue {
 	case workflows.QueueNotify:
 		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/livestream-pro/livestream-pro/httpapi"
@@ -20,6 +22,7 @@ type apiCmd struct {
 	config.Public
 	config.Tokens
 	config.Limits
+	config.Proxies
 	config.Requests
 	config.Postgres
 	config.Redis
@@ -32,8 +35,16 @@ type apiCmd struct {
 // many.
 const loadPerMinute = 10_000_000
 
+// collectAt lets the heap grow to five times what is live before it is collected.
+// What is live here is some 20 MB, so that Go's default would collect dozens of
+// times a second under load. GOGC in the environment has precedence.
+const collectAt = 400
+
 // Run serves the REST API until ctx ends.
 func (c *apiCmd) Run(ctx context.Context) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	o, err := observe(ctx, "api", c.Log, &c.Tracing)
 	if err != nil {
 		return err
@@ -107,5 +118,11 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return serve(ctx, c.Listen.Address, server, o.log, func(context.Context) { server.Drain() })
+	return serve(ctx, c.Listen.Address, server, o.log, func(ctx context.Context) {
+		server.Drain()
+		select {
+		case <-time.After(c.Notice):
+		case <-ctx.Done():
+		}
+	})
 }

@@ -21,6 +21,7 @@ type chatCmd struct {
 	config.Listen
 	config.Public
 	config.Limits
+	config.Proxies
 	config.Postgres
 	config.Redis
 	config.Chat

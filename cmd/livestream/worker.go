@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 
 type workerCmd struct {
 	Queues  []string `required:"" env:"QUEUES" help:"Task queues to serve, separated by commas: stream, notify, archive, transcode, payment."`
-	Scratch string   `name:"scratch-dir" env:"SCRATCH_DIR" type:"path" help:"Folder for files that are being worked on; the system's own when it is empty."`
+	Scratch string   `name:"scratch-dir" env:"SCRATCH_DIR" type:"path" help:"Folder in which this process makes one for files that are being worked on; the system's own when it is empty."`
 
 	config.Log
 	config.Tracing
@@ -66,19 +67,30 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	steps, err := c.activities(db, cache, bucket, o)
+	scratch, closeScratch, err := openScratch(c.Scratch)
 	if err != nil {
 		return err
 	}
+	defer closeScratch()
+	steps, err := c.activities(db, cache, bucket, o, scratch)
+	if err != nil {
+		return err
+	}
+	// A worker that ends by itself takes the process with it: one that does nothing
+	// must not look healthy.
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
 	for _, queue := range c.Queues {
-		w, err := workers.New(temporal, queue, steps)
+		w, err := workers.New(temporal, queue, steps, fail)
 		if err != nil {
 			return err
 		}
 		if err := w.Start(); err != nil {
 			return fmt.Errorf("start the worker of queue %s: %w", queue, err)
 		}
-		defer w.Stop()
+		defer stopping.Go(w.Stop) // all at once, each takes its time
 	}
 	var draining atomic.Bool
 	mux := http.NewServeMux()
@@ -88,10 +100,14 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		}
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
-	return serve(ctx, c.Listen.Address, mux, o.log, func(context.Context) { draining.Store(true) })
+	err = serve(ctx, c.Listen.Address, mux, o.log, func(context.Context) { draining.Store(true) })
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return fmt.Errorf("a worker stopped by itself: %w", cause)
+	}
+	return err
 }
 
-func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed) (workers.Activities, error) {
+func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed, scratch string) (workers.Activities, error) {
 	rows, err := o.openStores(db, cache)
 	if err != nil {
 		return workers.Activities{}, err
@@ -108,7 +124,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
-		Archives:      &activities.Archives{Store: rows.archives, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
+		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := o.openStripe(c.Stripe)
@@ -124,33 +140,9 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		if err != nil {
 			return steps, err
 		}
-		scratch, err := c.scratch()
-		if err != nil {
-			return steps, err
-		}
 		steps.Media = &activities.Media{
 			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: rows.archives, Scratch: scratch, Log: o.log,
 		}
 	}
 	return steps, nil
-}
-
-// scratch makes the folder for work in progress, and sweeps what a process that
-// was killed left there: no step outlives its process.
-func (c *workerCmd) scratch() (string, error) {
-	dir := c.Scratch
-	if dir == "" {
-		made, err := os.MkdirTemp("", "livestream-")
-		if err != nil {
-			return "", fmt.Errorf("make a scratch folder: %w", err)
-		}
-		return made, nil
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return "", fmt.Errorf("sweep the scratch folder: %w", err)
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make the scratch folder: %w", err)
-	}
-	return dir, nil
 }

@@ -20,7 +20,8 @@ type Tracing struct {
 // Listen is the address that a role serves: its requests, or for a worker its
 // health and metrics.
 type Listen struct {
-	Address string `name:"listen" env:"LISTEN" default:"127.0.0.1:8080" help:"Address to serve on, host:port."`
+	Address string        `name:"listen" env:"LISTEN" default:"127.0.0.1:8080" help:"Address to serve on, host:port."`
+	Notice  time.Duration `name:"drain-notice" env:"DRAIN_NOTICE" default:"15s" help:"After SIGTERM: how long new requests are still taken while /health says 503, so that load balancers look elsewhere first."`
 }
 
 // Postgres is where the read model lives.
@@ -62,8 +63,8 @@ type S3 struct {
 // Stripe is who moves the money.
 type Stripe struct {
 	BaseURL        string        `name:"stripe-api-base" env:"STRIPE_API_BASE" help:"Address of the Stripe API; Stripe's own when it is empty."`
-	SecretKey      string        `name:"stripe-secret-key" env:"STRIPE_SECRET_KEY" required:"" help:"Secret API key."`
-	WebhookSecrets []string      `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " required:"" help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
+	SecretKey      string        `name:"stripe-secret-key" env:"STRIPE_SECRET_KEY" help:"Secret API key; needed where payments are worked on."`
+	WebhookSecrets []string      `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
 	Timeout        time.Duration `name:"stripe-timeout" env:"STRIPE_TIMEOUT" default:"5s" help:"How long one call may take."`
 }
 
@@ -88,18 +89,21 @@ type Limits struct {
 // Load says whether one address stands for many clients.
 func (l Limits) Load() bool { return l.Profile == "load" }
 
+// Proxies are what stands between clients and a role.
+type Proxies struct {
+	TrustedProxies []string `name:"trusted-proxies" env:"TRUSTED_PROXIES" sep:" " help:"Addresses or networks whose X-Forwarded-For is believed, separated by blanks; none by default."`
+}
+
 // Requests are the limits of the API's clients.
 type Requests struct {
-	TrustedProxies   []string `name:"trusted-proxies" env:"TRUSTED_PROXIES" sep:" " help:"Addresses or networks whose X-Forwarded-For is believed, separated by blanks; none by default."`
-	ReadsPerMinute   int      `name:"reads-per-minute" env:"READS_PER_MINUTE" default:"1200" help:"GET requests of one member, or of one address without a token."`
-	WritesPerMinute  int      `name:"writes-per-minute" env:"WRITES_PER_MINUTE" default:"300" help:"Other requests of one member."`
-	LoginsPerMinute  int      `name:"logins-per-minute" env:"LOGINS_PER_MINUTE" default:"120" help:"Logins, registrations and refreshes from one address."`
-	LoginsPerAccount int      `name:"logins-per-account" env:"LOGINS_PER_ACCOUNT" default:"10" help:"Logins to one account in a minute, from all addresses together."`
+	ReadsPerMinute   int `name:"reads-per-minute" env:"READS_PER_MINUTE" default:"1200" help:"GET requests of one member, or of one address without a token."`
+	WritesPerMinute  int `name:"writes-per-minute" env:"WRITES_PER_MINUTE" default:"300" help:"Other requests of one member."`
+	LoginsPerMinute  int `name:"logins-per-minute" env:"LOGINS_PER_MINUTE" default:"120" help:"Logins, registrations and refreshes from one address."`
+	LoginsPerAccount int `name:"logins-per-account" env:"LOGINS_PER_ACCOUNT" default:"10" help:"Logins to one account in a minute, from all addresses together."`
 }
 
 // Chat are the limits of a chat node.
 type Chat struct {
-	TrustedProxies    []string      `name:"trusted-proxies" env:"TRUSTED_PROXIES" sep:" " help:"Addresses or networks whose X-Forwarded-For is believed, separated by blanks; none by default."`
 	FlushInterval     time.Duration `name:"chat-flush-interval" env:"CHAT_FLUSH_INTERVAL" default:"50ms" help:"How long messages may wait to share a frame; up to 100ms."`
 	DrainTime         time.Duration `name:"chat-drain-time" env:"CHAT_DRAIN_TIME" default:"50s" help:"Over what time a node that stops sends its clients away; less than the 60s after which it ends."`
 	MaxQueue          int           `name:"chat-max-queue" env:"CHAT_MAX_QUEUE" default:"262144" help:"Bytes that may wait for a client that reads slowly, before it is told to come back."`
