@@ -17,11 +17,17 @@ type ArchiveStore interface {
 	MarkProcessing(ctx context.Context, id uuid.UUID) error
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
-	Delete(ctx context.Context, id, userID uuid.UUID) error
+	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
+}
+
+// SourceStore knows which recording an archive was made of.
+type SourceStore interface {
+	OfArchive(ctx context.Context, streamID, archiveID uuid.UUID) (livestream.Upload, error)
 }
 
 // ObjectRemover deletes from object storage.
 type ObjectRemover interface {
+	Delete(ctx context.Context, key string) error
 	DeletePrefix(ctx context.Context, prefix string) error
 }
 
@@ -32,13 +38,14 @@ type Notifier interface {
 
 // Archives are the steps of an archive's life that need no media tools.
 type Archives struct {
-	Store    ArchiveStore
-	Timeline TimelineStore
-	Objects  ObjectRemover
-	Notify   Notifier
-	Push     NotificationPublisher
-	Log      *zap.Logger
-	Now      func() time.Time
+	Store      ArchiveStore
+	Recordings SourceStore
+	Timeline   TimelineStore
+	Objects    ObjectRemover
+	Notify     Notifier
+	Push       NotificationPublisher
+	Log        *zap.Logger
+	Now        func() time.Time
 }
 
 // Begin opens an attempt to make the archive.
@@ -47,7 +54,7 @@ func (a *Archives) Begin(ctx context.Context, id, streamID uuid.UUID, attempt in
 		return edge(err)
 	}
 	return edge(a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
-		StreamID: streamID, Key: fmt.Sprintf("%s:%d", livestream.EventArchiveStarted, attempt), Type: livestream.EventArchiveStarted,
+		StreamID: streamID, Key: fmt.Sprintf("%s:%s:%d", livestream.EventArchiveStarted, id, attempt), Type: livestream.EventArchiveStarted,
 		Data: map[string]any{"archive_id": id},
 	}))
 }
@@ -80,17 +87,21 @@ func (a *Archives) Fail(ctx context.Context, id uuid.UUID, failure livestream.Fa
 }
 
 // Delete removes the archive's row; nobody finds it from then on.
-func (a *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
-	return edge(unless(a.Store.Delete(ctx, id, userID), livestream.CodeArchiveNotFound))
+func (a *Archives) Delete(ctx context.Context, id, streamID, userID uuid.UUID) error {
+	return edge(unless(a.Store.Delete(ctx, id, streamID, userID), livestream.CodeArchiveNotFound))
 }
 
 // DeleteObjects removes an archive's files, with what its steps noted, and the
-// recording that they were made of.
+// recording that they were made of; the stream may have another one by now.
 func (a *Archives) DeleteObjects(ctx context.Context, id, streamID uuid.UUID) error {
-	for _, prefix := range []string{livestream.ArchivePrefix(id), workPrefix(id), livestream.RecordingPrefix(streamID)} {
+	for _, prefix := range []string{livestream.ArchivePrefix(id), workPrefix(id)} {
 		if err := a.Objects.DeletePrefix(ctx, prefix); err != nil {
 			return edge(err)
 		}
 	}
-	return nil
+	source, err := a.Recordings.OfArchive(ctx, streamID, id)
+	if err != nil {
+		return edge(unless(err, livestream.CodeUploadNotFound))
+	}
+	return edge(a.Objects.Delete(ctx, source.Key))
 }

@@ -56,29 +56,27 @@ func unless(err error, code livestream.Code) error {
 }
 
 // edgeSpread is edge for a peer that many steps wait for at once: when they try
-// again is spread by chance, from half the pause to one and a half, so that they
-// do not all come back together.
+// again is spread by chance, from half the pause to one and a half, so that they do
+// not all come back together; never sooner than the peer asked for.
 func edgeSpread(ctx context.Context, err error) error {
 	err = edge(err)
 	var app *temporal.ApplicationError
 	if !errors.As(err, &app) || app.NonRetryable() {
 		return err
 	}
-	pause := app.NextRetryDelay()
+	pause, least := app.NextRetryDelay(), app.NextRetryDelay()
 	if info := activity.GetInfo(ctx); pause == 0 && info.RetryPolicy != nil {
 		backoff := math.Pow(info.RetryPolicy.BackoffCoefficient, float64(info.Attempt-1))
 		pause = time.Duration(float64(info.RetryPolicy.InitialInterval) * backoff)
+		least = pause / 2
 	}
 	return temporal.NewApplicationErrorWithOptions(app.Message(), app.Type(), temporal.ApplicationErrorOptions{
-		Cause: app.Unwrap(), NextRetryDelay: pause/2 + rand.N(pause+1),
+		Cause: app.Unwrap(), NextRetryDelay: least + rand.N(pause*3/2-least+1),
 	})
 }
 
 // retryDelay keeps what a peer asked for within reason; zero leaves it to the
 // step's policy.
 func retryDelay(e *livestream.Error) time.Duration {
-	if e.RetryAfter <= 2*time.Second {
-		return 0
-	}
 	return min(e.RetryAfter, time.Minute)
 }

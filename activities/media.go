@@ -126,8 +126,11 @@ func (m *Media) Probe(ctx context.Context, in ProbeInput) (ChunkPlan, error) {
 // TranscodeChunk makes the segments of one chunk in all qualities, decoding it
 // once.
 func (m *Media) TranscodeChunk(ctx context.Context, r Recording, chunk livestream.Chunk) error {
+	unit := fmt.Sprintf("chunk_%05d", chunk.Index)
+	if done, err := m.noted(ctx, r, unit); done || err != nil {
+		return edge(err)
+	}
 	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
-		unit := fmt.Sprintf("chunk_%05d", chunk.Index)
 		segments, err := m.Tool.TranscodeChunk(ctx, src, r.Info, chunk, r.Ladder, dir, m.reporter(ctx, r, unit, 1))
 		if err != nil {
 			return err
@@ -139,6 +142,9 @@ func (m *Media) TranscodeChunk(ctx context.Context, r Recording, chunk livestrea
 // TranscodeAudio makes the sound, in one piece, so that nothing clicks or drifts
 // at the chunks' borders.
 func (m *Media) TranscodeAudio(ctx context.Context, r Recording) error {
+	if done, err := m.noted(ctx, r, livestream.AudioRendition); done || err != nil {
+		return edge(err)
+	}
 	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
 		segments, err := m.Tool.TranscodeAudio(ctx, src, r.Info, dir, m.reporter(ctx, r, livestream.AudioRendition, audioWeight))
 		if err != nil {
@@ -150,12 +156,19 @@ func (m *Media) TranscodeAudio(ctx context.Context, r Recording) error {
 
 // Thumbnail makes the archive's picture.
 func (m *Media) Thumbnail(ctx context.Context, r Recording) error {
+	const unit = "thumbnail"
+	if done, err := m.noted(ctx, r, unit); done || err != nil {
+		return edge(err)
+	}
 	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
 		file := filepath.Join(dir, livestream.Thumbnail)
 		if err := m.Tool.Thumbnail(ctx, src, r.Info, file); err != nil {
 			return err
 		}
-		return m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+livestream.Thumbnail, file, "image/jpeg", cacheShort)
+		if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+livestream.Thumbnail, file, "image/jpeg", cacheShort); err != nil {
+			return err
+		}
+		return m.note(ctx, r, unit, nil)
 	}))
 }
 
@@ -224,6 +237,18 @@ const (
 
 func workPrefix(archiveID uuid.UUID) string { return "work/" + archiveID.String() + "/" }
 
+func noteKey(r Recording, unit string) string { return workPrefix(r.ArchiveID) + unit + ".json" }
+
+// noted says whether an earlier attempt has done a step, on a worker that may have
+// died before it could say so.
+func (m *Media) noted(ctx context.Context, r Recording, unit string) (bool, error) {
+	_, err := m.Store.ReadAll(ctx, noteKey(r, unit))
+	if livestream.CodeOf(err) == livestream.CodeNotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // keep uploads a step's files, then the note of what they are: where the note
 // is, the files are.
 func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segments map[string][]livestream.Segment) error {
@@ -240,15 +265,19 @@ func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segment
 			activity.RecordHeartbeat(ctx, key)
 		}
 	}
+	return m.note(ctx, r, unit, segments)
+}
+
+func (m *Media) note(ctx context.Context, r Recording, unit string, segments map[string][]livestream.Segment) error {
 	note, err := json.Marshal(segments)
 	if err != nil {
 		return fmt.Errorf("note segments: %w", err)
 	}
-	return m.Store.UploadBytes(ctx, workPrefix(r.ArchiveID)+unit+".json", note, "application/json", cacheShort)
+	return m.Store.UploadBytes(ctx, noteKey(r, unit), note, "application/json", cacheShort)
 }
 
 func (m *Media) made(ctx context.Context, r Recording, unit string) (map[string][]livestream.Segment, error) {
-	note, err := m.Store.ReadAll(ctx, workPrefix(r.ArchiveID)+unit+".json")
+	note, err := m.Store.ReadAll(ctx, noteKey(r, unit))
 	if err != nil {
 		return nil, err
 	}

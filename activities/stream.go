@@ -80,18 +80,27 @@ func (a *Streams) SetStatus(ctx context.Context, change StreamStatusChange) erro
 	return edge(err)
 }
 
+// countTimeout bounds what the end of a stream waits for its viewers' counts.
+const countTimeout = 2 * time.Second
+
 // Finish ends the stream and keeps its viewers' final and peak counts. With the
-// counts out of reach the end is written all the same, with zeros.
+// counts out of reach the end is written all the same, with what is known.
 func (a *Streams) Finish(ctx context.Context, id uuid.UUID, at time.Time) error {
-	var viewers, peak int64
+	viewers, peak := a.count(ctx, id)
+	_, err := a.Store.Finish(ctx, id, at, viewers, peak)
+	return edge(err)
+}
+
+func (a *Streams) count(ctx context.Context, id uuid.UUID) (viewers, peak int64) {
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
 	if counts, err := a.Viewers.Viewers(ctx, id); err == nil {
 		viewers = counts[id]
 	}
 	if p, err := a.Viewers.Peak(ctx, id); err == nil {
-		peak = max(p, viewers)
+		peak = p
 	}
-	_, err := a.Store.Finish(ctx, id, at, viewers, peak)
-	return edge(err)
+	return viewers, max(peak, viewers)
 }
 
 // AppendEvent writes a line of the timeline.
@@ -118,19 +127,21 @@ func (a *Streams) CompleteRecording(ctx context.Context, uploadID uuid.UUID) (li
 	return archive, edge(err)
 }
 
-// AbortUploads forgets the uploads of a stream that were never completed.
+// AbortUploads forgets the uploads of a stream that were never completed. What it
+// did stays done when it runs again.
 func (a *Streams) AbortUploads(ctx context.Context, streamID uuid.UUID) error {
-	uploads, err := a.Recordings.Abandoned(ctx, streamID)
-	if err != nil {
-		return edge(err)
-	}
-	for _, upload := range uploads {
-		if err := a.Uploads.AbortUpload(ctx, upload); err != nil {
+	for {
+		uploads, err := a.Recordings.Abandoned(ctx, streamID) // some of them
+		if err != nil || len(uploads) == 0 {
 			return edge(err)
 		}
-		if err := a.Recordings.Delete(ctx, upload.ID); err != nil {
-			return edge(err)
+		for _, upload := range uploads {
+			if err := a.Uploads.AbortUpload(ctx, upload); err != nil {
+				return edge(err)
+			}
+			if err := a.Recordings.Delete(ctx, upload.ID); err != nil {
+				return edge(err)
+			}
 		}
 	}
-	return nil
 }

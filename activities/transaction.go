@@ -2,9 +2,11 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -134,9 +136,11 @@ func (a *Transactions) Look(ctx context.Context, id uuid.UUID, intentID string) 
 }
 
 // Cancel gives up a payment that its payer did not confirm in time. When Stripe
-// refuses, the payer was faster, and what Stripe says now counts.
+// refuses, the payer was faster, and what Stripe says now counts. It cancels once
+// whatever the key is; each attempt has one of its own, because Stripe would repeat
+// an error of its own for a day.
 func (a *Transactions) Cancel(ctx context.Context, id uuid.UUID, intentID, key string) (IntentState, error) {
-	intent, err := a.Stripe.Cancel(ctx, intentID, key)
+	intent, err := a.Stripe.Cancel(ctx, intentID, fmt.Sprintf("%s/%d", key, activity.GetInfo(ctx).Attempt))
 	if code := livestream.CodeOf(err); code != "" && code != livestream.CodeUnavailable && code != livestream.CodeInternal {
 		return a.Look(ctx, id, intentID)
 	}

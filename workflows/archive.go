@@ -25,6 +25,7 @@ type ArchiveInput struct {
 	StreamID  uuid.UUID `json:"stream_id"`
 	UserID    uuid.UUID `json:"user_id"`
 	SourceKey string    `json:"source_key"`
+	SizeBytes int64     `json:"size_bytes"` // of the recording
 }
 
 // ArchiveState is what an Archive workflow knows.
@@ -81,11 +82,19 @@ func (a *archive) run(ctx workflow.Context) error {
 // make is one attempt, from the probe to the published archive.
 func (a *archive) make(ctx workflow.Context) error {
 	a.Attempt++
+	replaced := a.Failure != nil && a.Failure.Code != livestream.FailureInternal
 	a.ChunksDone, a.Failure = 0, nil
 	a.status(ctx, livestream.ArchiveProcessing)
 	begin := write(ctx, fmt.Sprintf("begin attempt %d", a.Attempt))
 	if err := workflow.ExecuteActivity(begin, archiveSteps.Begin, a.in.ArchiveID, a.in.StreamID, a.Attempt).Get(ctx, nil); err != nil {
 		return err
+	}
+	if replaced {
+		// Whoever retries has put another recording there: what was made of the one that
+		// was refused is no part of its archive.
+		if err := a.forget(ctx); err != nil {
+			return err
+		}
 	}
 	plan, err := a.probe(ctx)
 	if err != nil {
@@ -95,7 +104,7 @@ func (a *archive) make(ctx workflow.Context) error {
 		return err
 	}
 	var made activities.Assembled
-	assemble := transcode(ctx, "write the playlists", media(plan.Recording.Info.DurationSeconds))
+	assemble := a.step(ctx, "write the playlists", plan.Recording.Info.DurationSeconds)
 	if err := workflow.ExecuteActivity(assemble, mediaSteps.Assemble, plan.Recording).Get(ctx, &made); err != nil {
 		return err
 	}
@@ -110,7 +119,7 @@ func (a *archive) make(ctx workflow.Context) error {
 func (a *archive) probe(ctx workflow.Context) (activities.ChunkPlan, error) {
 	var plan activities.ChunkPlan
 	in := activities.ProbeInput{ArchiveID: a.in.ArchiveID, SourceKey: a.in.SourceKey, ChunkTarget: chunkTarget}
-	if err := workflow.ExecuteActivity(transcode(ctx, "look into the recording", 0), mediaSteps.Probe, in).Get(ctx, &plan); err != nil {
+	if err := workflow.ExecuteActivity(a.step(ctx, "look into the recording", 0), mediaSteps.Probe, in).Get(ctx, &plan); err != nil {
 		return plan, err
 	}
 	a.Chunks = len(plan.Chunks)
@@ -124,7 +133,7 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 	r := plan.Recording
 	ctx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
-	whole := media(r.Info.DurationSeconds)
+	whole := r.Info.DurationSeconds
 	pending := 0
 	var failed error
 	selector := workflow.NewSelector(ctx)
@@ -145,14 +154,14 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 		})
 	}
 	if r.Info.AudioCodec != "" {
-		add(workflow.ExecuteActivity(transcode(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), false)
+		add(workflow.ExecuteActivity(a.step(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), false)
 	}
 	if r.Info.VideoCodec != "" {
-		add(workflow.ExecuteActivity(transcode(ctx, "make the thumbnail", 0), mediaSteps.Thumbnail, r), false)
+		add(workflow.ExecuteActivity(a.step(ctx, "make the thumbnail", 0), mediaSteps.Thumbnail, r), false)
 	}
 	for _, chunk := range plan.Chunks {
 		summary := fmt.Sprintf("transcode chunk %d of %d", chunk.Index+1, len(plan.Chunks))
-		add(workflow.ExecuteActivity(transcode(ctx, summary, media(chunk.Duration)), mediaSteps.TranscodeChunk, r, chunk), true)
+		add(workflow.ExecuteActivity(a.step(ctx, summary, chunk.Duration), mediaSteps.TranscodeChunk, r, chunk), true)
 	}
 	for pending > 0 && failed == nil {
 		selector.Select(ctx)
@@ -204,11 +213,14 @@ func deleted(err error) bool {
 }
 
 func (a *archive) clean(ctx workflow.Context) error {
-	clean := transcode(ctx, "forget the steps' notes", 0)
-	if err := workflow.ExecuteActivity(clean, mediaSteps.Clean, a.in.ArchiveID).Get(ctx, nil); err != nil {
+	if err := a.forget(ctx); err != nil {
 		workflow.GetLogger(ctx).Warn("the steps' notes stay", "error", err)
 	}
 	return nil
+}
+
+func (a *archive) forget(ctx workflow.Context) error {
+	return workflow.ExecuteActivity(a.step(ctx, "forget the steps' notes", 0), mediaSteps.Clean, a.in.ArchiveID).Get(ctx, nil)
 }
 
 func (a *archive) status(ctx workflow.Context, to livestream.ArchiveStatus) {
@@ -243,4 +255,7 @@ func failureOf(err error) livestream.Failure {
 	return failure
 }
 
-func media(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+// step is for a step that works on that many seconds of the recording.
+func (a *archive) step(ctx workflow.Context, summary string, seconds float64) workflow.Context {
+	return transcode(ctx, summary, a.in.SizeBytes, time.Duration(seconds*float64(time.Second)))
+}

@@ -3,12 +3,15 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 	"go.uber.org/zap/zaptest"
@@ -24,6 +27,9 @@ type shelf struct {
 	ready    int
 	deleted  bool
 	failures []livestream.Failure
+	deletes  []error // what each attempt to delete it is answered; then it works
+	removed  []string
+	source   livestream.Upload
 }
 
 func (s *shelf) ByID(_ context.Context, id uuid.UUID) (livestream.Archive, error) {
@@ -41,16 +47,38 @@ func (s *shelf) MarkFailed(_ context.Context, _ uuid.UUID, f livestream.Failure,
 	s.failures = append(s.failures, f)
 	return nil
 }
-func (s *shelf) Delete(context.Context, uuid.UUID, uuid.UUID) error { return nil }
+func (s *shelf) Delete(context.Context, uuid.UUID, uuid.UUID, uuid.UUID) error {
+	if len(s.deletes) == 0 {
+		return nil
+	}
+	err := s.deletes[0]
+	s.deletes = s.deletes[1:]
+	return err
+}
+func (s *shelf) OfArchive(context.Context, uuid.UUID, uuid.UUID) (livestream.Upload, error) {
+	if s.source.Key == "" {
+		return s.source, livestream.Errorf(livestream.CodeUploadNotFound, "there is no such upload")
+	}
+	return s.source, nil
+}
 func (s *shelf) Notify(context.Context, livestream.NewNotification) (livestream.Notification, error) {
 	return livestream.Notification{}, nil
+}
+
+// bin is where a shelf's objects go.
+type bin struct{ *shelf }
+
+func (b bin) Delete(_ context.Context, key string) error { return b.DeletePrefix(nil, key) }
+func (b bin) DeletePrefix(_ context.Context, prefix string) error {
+	b.removed = append(b.removed, prefix)
+	return nil
 }
 
 // archiveEnvironment stands in for the CPU fleet, whose steps are tested with
 // FFmpeg elsewhere; probes are the answers of the probe, one an attempt.
 func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
-	env.RegisterActivity(&activities.Archives{Store: s, Timeline: s, Notify: s, Push: &audience{}, Log: zaptest.NewLogger(t), Now: time.Now})
+	env.RegisterActivity(&activities.Archives{Store: s, Recordings: s, Objects: bin{s}, Timeline: s, Notify: s, Push: &audience{}, Log: zaptest.NewLogger(t), Now: time.Now})
 	var media *activities.Media
 	env.RegisterActivity(media)
 	attempt := 0
@@ -61,7 +89,7 @@ func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWo
 			return activities.ChunkPlan{}, err
 		}
 		return answer.(activities.ChunkPlan), nil
-	})
+	}).Maybe()
 	env.OnActivity(media.TranscodeChunk, mock.Anything, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.TranscodeAudio, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.Thumbnail, mock.Anything, mock.Anything).Return(nil).Maybe()
@@ -153,4 +181,90 @@ func TestArchiveThatWasDeletedMeanwhileIsOver(t *testing.T) {
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Less(t, env.Now().Sub(begin), time.Minute, "there is nothing to wait for")
+}
+
+// A worker that died after it had deleted the row could not say so.
+func TestArchiveWhoseDeletionWasNotAnsweredLeavesNoFiles(t *testing.T) {
+	unanswered := func(n int) (errs []error) {
+		for range n {
+			errs = append(errs, livestream.Unavailable("the database", errors.New("cut")))
+		}
+		return append(errs, livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive"))
+	}
+	for name, attempts := range map[string]int{"at once": 0, "the second time": 1, "after its caller has gone": 12} {
+		t.Run(name, func(t *testing.T) {
+			in := workflows.DeleteArchiveInput{ArchiveID: newID(t), StreamID: newID(t), UserID: newID(t)}
+			s := &shelf{deletes: unanswered(attempts), source: livestream.Upload{Key: livestream.RecordingPrefix(in.StreamID) + "first"}}
+			env := archiveEnvironment(t, s)
+			env.OnRequestCancelExternalWorkflow(mock.Anything, mock.Anything, mock.Anything).Return(nil)
+			var deleted updateResult
+			env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateDeleteArchive, "delete", &deleted) }, 0)
+
+			env.ExecuteWorkflow(workflows.DeleteArchive, in)
+
+			require.NoError(t, env.GetWorkflowError())
+			require.True(t, deleted.done)
+			require.NoError(t, deleted.err)
+			require.Equal(t, []string{
+				livestream.ArchivePrefix(in.ArchiveID), "work/" + in.ArchiveID.String() + "/", s.source.Key,
+				livestream.ArchivePrefix(in.ArchiveID), "work/" + in.ArchiveID.String() + "/", s.source.Key,
+			}, s.removed, "the stream's next recording is not touched")
+		})
+	}
+}
+
+func TestArchiveOfAnotherKeepsItsFiles(t *testing.T) {
+	s := &shelf{deletes: []error{livestream.Errorf(livestream.CodeForbidden, "this archive is another member's")}}
+	env := archiveEnvironment(t, s)
+	var deleted updateResult
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateDeleteArchive, "delete", &deleted) }, 0)
+
+	env.ExecuteWorkflow(workflows.DeleteArchive, workflows.DeleteArchiveInput{ArchiveID: newID(t), StreamID: newID(t), UserID: newID(t)})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.ErrorContains(t, deleted.err, "another member's")
+	require.Empty(t, s.removed)
+}
+
+func TestArchiveOfALargeRecordingHasTimeToFetchIt(t *testing.T) {
+	for size, least := range map[int64]time.Duration{0: 10 * time.Minute, 100 << 30: 100 * time.Minute} {
+		s := &shelf{}
+		env := archiveEnvironment(t, s, threeChunks())
+		given := map[string]time.Duration{}
+		env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+			given[info.ActivityType.Name] = info.StartToCloseTimeout
+		})
+
+		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t), SizeBytes: size})
+
+		require.NoError(t, env.GetWorkflowError())
+		for _, step := range []string{"Probe", "Thumbnail", "TranscodeChunk", "TranscodeAudio"} {
+			require.GreaterOrEqual(t, given[step], least, step)
+		}
+		require.Less(t, given["Probe"], least+11*time.Minute)
+	}
+}
+
+// What was made of a recording that was refused in its middle is no part of the
+// archive of the one that replaced it.
+func TestArchiveOfAnotherRecordingIsMadeFromItAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		failures  []any
+		forgotten int
+	}{
+		"a refusal":           {[]any{rejected()}, 2}, // before the second attempt, and after it
+		"a fault on our side": {slices.Repeat([]any{errors.New("no space left on device")}, 10), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &shelf{}
+			env := archiveEnvironment(t, s, append(c.failures, threeChunks())...)
+			env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, 48*time.Hour)
+
+			env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, 1, s.ready)
+			env.AssertActivityNumberOfCalls(t, "Clean", c.forgotten)
+		})
+	}
 }

@@ -10,16 +10,17 @@ import (
 
 // Every timeout and retry of the workflows is in this file.
 const (
-	// StartDeadline is how long a start of a stream may take. A workflow whose
-	// first task comes later gives up: its caller has been told 503, and a
-	// stream that nobody knows of would block the creator's next one.
+	// StartDeadline is how long what a caller waits for may take from the workflow's
+	// start on until its row is written. A workflow whose first task comes later gives
+	// up: its caller has been told 503, and a stream that nobody knows of would block
+	// the creator's next one.
 	StartDeadline = 5 * time.Second
 
 	// reconnectWindow is how long a stream whose encoder went away is kept.
 	reconnectWindow = 60 * time.Second
 
-	// SubmitWindow is how long a payment's answer waits for Stripe before it
-	// says "queued".
+	// SubmitWindow is how long after the workflow's start a payment's answer waits
+	// for Stripe before it says "queued".
 	SubmitWindow = 5 * time.Second
 
 	// actionWindow is how long a payer has to confirm a payment.
@@ -31,12 +32,17 @@ const (
 	pollMax   = time.Hour
 
 	// slowRetryFirst and slowRetryMax space out the attempts to charge once the
-	// quick ones are used up.
+	// quick ones are used up. The longest pause is one after which a new key is safe.
 	slowRetryFirst = 10 * time.Second
-	slowRetryMax   = time.Hour
+	slowRetryMax   = searchOutage + 5*time.Minute
 
-	// searchLag is how long Stripe's search may take to find what was just made.
-	searchLag = time.Minute
+	// searchLag is how long Stripe's search may take to find what was just made:
+	// under a minute, by its documentation, and as much again.
+	searchLag = 2 * time.Minute
+
+	// searchOutage is how long it may take while Stripe has an outage: up to an hour,
+	// by its documentation.
+	searchOutage = 65 * time.Minute
 
 	// retryWindow is how long a failed archive waits for an operator.
 	retryWindow = 30 * 24 * time.Hour
@@ -44,6 +50,9 @@ const (
 	// chunkTarget is about how much of a recording one activity transcodes: what
 	// a dead worker costs at most.
 	chunkTarget = 60 * time.Second
+
+	// fetchPerGiB is what a step may take to fetch a GiB of its recording: 18 MB/s.
+	fetchPerGiB = time.Minute
 
 	// notifyRangeSize followers are one statement; notifyPlanRanges ranges are
 	// planned at a time; notifyWindow of them run at once.
@@ -62,9 +71,14 @@ var forever = &temporal.RetryPolicy{
 
 // record is for writes of the row that a caller waits for: an idempotent
 // database write on the worker that runs the workflow, given up with the caller.
+// What is run again long after its start, by a reset, has the whole time.
 func record(ctx workflow.Context, summary string) workflow.Context {
+	left := StartDeadline - age(ctx)
+	if left <= 0 {
+		left = StartDeadline
+	}
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
-		ScheduleToCloseTimeout: StartDeadline,
+		ScheduleToCloseTimeout: left,
 		StartToCloseTimeout:    2 * time.Second,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 50 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second},
 		Summary:                summary,
@@ -78,6 +92,11 @@ func write(ctx workflow.Context, summary string) workflow.Context {
 		RetryPolicy:         forever,
 		Summary:             summary,
 	})
+}
+
+// age is how long ago the workflow was started, which its caller waits from.
+func age(ctx workflow.Context) time.Duration {
+	return workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime)
 }
 
 // courtesy is for what is good to do but not worth waiting for: a chat line that
@@ -104,13 +123,15 @@ func fanout(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// transcode is for work on the CPU fleet. Heartbeats carry FFmpeg's progress, so
-// a hung encoder and a dead worker are noticed alike. A worker that was killed
-// costs an attempt, hence more of them than an honest failure needs.
-func transcode(ctx workflow.Context, summary string, media time.Duration) workflow.Context {
+// transcode is for work on the CPU fleet: on that much of a recording, all of which
+// is fetched first. Heartbeats carry FFmpeg's progress, so a hung encoder and a dead
+// worker are noticed alike. A worker that was killed costs an attempt, hence more of
+// them than an honest failure needs.
+func transcode(ctx workflow.Context, summary string, sizeBytes int64, media time.Duration) workflow.Context {
+	fetch := time.Duration(sizeBytes>>30) * fetchPerGiB
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           QueueTranscode,
-		StartToCloseTimeout: 10*time.Minute + 20*media,
+		StartToCloseTimeout: 10*time.Minute + fetch + 20*media,
 		HeartbeatTimeout:    15 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: time.Second, BackoffCoefficient: 2,

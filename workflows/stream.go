@@ -39,7 +39,8 @@ type StreamState struct {
 	LostAt      *time.Time              `json:"lost_at,omitempty"`
 	ArchiveID   *uuid.UUID              `json:"archive_id,omitempty"`
 	SourceKey   string                  `json:"source_key,omitempty"`
-	UploadEnded bool                    `json:"upload_ended"` // no recording is taken any more
+	SizeBytes   int64                   `json:"size_bytes,omitempty"` // of the recording
+	UploadEnded bool                    `json:"upload_ended"`         // no recording is taken any more
 }
 
 var streamSteps *activities.Streams
@@ -61,7 +62,7 @@ type stream struct {
 	late      bool  // the one who asked had been told that it did not work
 	startErr  error // why there is no stream
 	encoder   workflow.ReceiveChannel
-	announced workflow.Future // of the last change
+	announced workflow.Future // the last change, and all before it
 }
 
 func (s *stream) setup(ctx workflow.Context) error {
@@ -129,11 +130,10 @@ func (s *stream) start(ctx workflow.Context) bool {
 // A reset is late on purpose; only the run's own id tells one, and a replay
 // elsewhere has another, so that what it told is kept in the history.
 func late(ctx workflow.Context) bool {
-	info := workflow.GetInfo(ctx)
-	if workflow.Now(ctx).Sub(info.WorkflowStartTime) <= StartDeadline {
+	if age(ctx) <= StartDeadline {
 		return false
 	}
-	reset := false
+	info, reset := workflow.GetInfo(ctx), false
 	told := workflow.SideEffect(ctx, func(workflow.Context) any { return info.OriginalRunID != info.WorkflowExecution.RunID })
 	return told.Get(&reset) != nil || !reset
 }
@@ -226,7 +226,6 @@ func (s *stream) finish(ctx workflow.Context) error {
 		return fmt.Errorf("end the stream: %w", err)
 	}
 	s.status(ctx, livestream.StreamEnded)
-	_ = s.announced.Get(ctx, nil) // "ended" is the chat's last word
 	s.announce(ctx)
 	if err := s.announced.Get(ctx, nil); err != nil {
 		workflow.GetLogger(ctx).Warn("the chat was not told of the end", "error", err)
@@ -265,7 +264,7 @@ func (s *stream) collectRecording(wait, ctx workflow.Context) error {
 	}
 	child := s.child(ctx, ArchiveID(*s.ArchiveID), QueueArchive, Summary("archive of", s.in.Title))
 	archive := workflow.ExecuteChildWorkflow(child, Archive, ArchiveInput{
-		ArchiveID: *s.ArchiveID, StreamID: s.in.ID, UserID: s.in.UserID, SourceKey: s.SourceKey,
+		ArchiveID: *s.ArchiveID, StreamID: s.in.ID, UserID: s.in.UserID, SourceKey: s.SourceKey, SizeBytes: s.SizeBytes,
 	})
 	if err := archive.GetChildWorkflowExecution().Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
 		return fmt.Errorf("start the archive: %w", err)
@@ -307,19 +306,19 @@ func (s *stream) validateRecording(RecordingInput) error {
 type RecordingInput struct {
 	UploadID  uuid.UUID `json:"upload_id"`
 	SourceKey string    `json:"source_key"`
+	SizeBytes int64     `json:"size_bytes"`
 }
 
 // completeRecording takes a recording and gives the id of the archive that it
-// will become.
+// will become. A stream has one archive: when there is another, the one before was
+// deleted.
 func (s *stream) completeRecording(ctx workflow.Context, in RecordingInput) (uuid.UUID, error) {
 	var archive livestream.Archive
 	err := workflow.ExecuteActivity(write(ctx, "take the recording"), streamSteps.CompleteRecording, in.UploadID).Get(ctx, &archive)
 	if err != nil {
 		return uuid.Nil, err
 	}
-	if s.ArchiveID == nil {
-		s.ArchiveID, s.SourceKey = &archive.ID, in.SourceKey
-	}
+	s.ArchiveID, s.SourceKey, s.SizeBytes = &archive.ID, in.SourceKey, in.SizeBytes
 	return archive.ID, nil
 }
 
@@ -334,10 +333,19 @@ func (s *stream) move(ctx workflow.Context, to livestream.StreamStatus, reconnec
 	return nil
 }
 
-// announce tells the chat. The stream's life does not hang on it.
+// announce tells the chat, after what it was told before. The stream's life does
+// not hang on it.
 func (s *stream) announce(ctx workflow.Context) {
-	nonce := fmt.Sprintf("status:%s:%d", s.Status, s.Reconnects)
-	s.announced = workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, s.Status, nonce)
+	before, status := s.announced, s.Status
+	nonce := fmt.Sprintf("status:%s:%d", status, s.Reconnects)
+	announced, settle := workflow.NewFuture(ctx)
+	s.announced = announced
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		if before != nil {
+			_ = before.Get(ctx, nil) // what could not be told is left out
+		}
+		settle.SetError(workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, status, nonce).Get(ctx, nil))
+	})
 }
 
 // child is for a workflow that belongs to the stream and outlives this one.

@@ -36,7 +36,8 @@ type PaymentState struct {
 	Status     livestream.TransactionStatus `json:"status"`
 	Intent     *activities.IntentState      `json:"intent,omitempty"`
 	Attempts   int                          `json:"attempts"`   // slow ones
-	Generation int                          `json:"generation"` // raised by an operator's retry alone
+	Generation int                          `json:"generation"` // of the key
+	Cancels    int                          `json:"cancels"`    // asked of Stripe
 	LastError  string                       `json:"last_error,omitempty"`
 	NextTry    *time.Time                   `json:"next_try,omitempty"`
 }
@@ -58,8 +59,10 @@ type payment struct {
 	in livestream.NewTransaction
 
 	row       *activities.TransactionRow // once it is committed
+	late      bool                       // the payer had been told that it did not work
 	rejected  error                      // why there is no row
-	lastTry   time.Time                  // to charge
+	lastTry   time.Time                  // when the last attempt to charge was over
+	declined  *livestream.Failure        // why it is to be canceled, where Stripe declined
 	confirmed bool                       // Stripe was asked after its answer to the charge
 	events    workflow.ReceiveChannel
 }
@@ -93,6 +96,12 @@ func (p *payment) run(ctx workflow.Context) error {
 
 func (p *payment) create(ctx workflow.Context) bool {
 	p.status(ctx, livestream.TransactionQueued)
+	if p.late = late(ctx); p.late {
+		p.rejected = temporal.NewApplicationError("the payment came too late", string(livestream.CodeUnavailable))
+		p.LastError = "not begun: no worker was there in time"
+		p.status(ctx, livestream.TransactionFailed)
+		return false
+	}
 	var row activities.TransactionRow
 	err := workflow.ExecuteLocalActivity(record(ctx, "write the payment"), paymentSteps.Create, p.in).Get(ctx, &row)
 	if err != nil {
@@ -114,6 +123,9 @@ func (p *payment) withdraw(ctx workflow.Context) error {
 	if final(p.rejected) {
 		return workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) })
 	}
+	if p.late {
+		return p.rejected // nothing was written
+	}
 	if err := workflow.ExecuteActivity(write(ctx, "take back what was written"), paymentSteps.Withdraw, p.in.ID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("take back what was written: %w", err)
 	}
@@ -129,8 +141,12 @@ func (p *payment) submitted(ctx workflow.Context) error {
 	if p.rejected != nil {
 		return p.rejected
 	}
+	left := SubmitWindow - age(ctx)
+	if left <= 0 {
+		return nil
+	}
 	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-		Timeout:      SubmitWindow,
+		Timeout:      left,
 		TimerOptions: workflow.TimerOptions{Summary: "the payer waits for Stripe until then"},
 	}, func() bool { return p.Intent != nil || p.Status.Final() || p.Attempts > 0 })
 	return err
@@ -150,7 +166,7 @@ func (p *payment) pay(ctx workflow.Context) error {
 			return p.refused(ctx, err)
 		}
 	}
-	if err := p.awaitOutcome(ctx); err != nil {
+	if err := p.awaitOutcome(ctx, actionWindow); err != nil {
 		return err
 	}
 	return p.book(ctx, expired)
@@ -164,13 +180,13 @@ var (
 
 // book writes down what Stripe has decided.
 func (p *payment) book(ctx workflow.Context, canceled livestream.Failure) error {
-	switch p.Intent.Status {
-	case livestream.IntentSucceeded:
+	switch {
+	case p.Intent.Status == livestream.IntentSucceeded:
 		return p.settle(ctx)
-	case livestream.IntentCanceled:
-		return p.end(ctx, livestream.TransactionCanceled, canceled)
+	case p.declined != nil:
+		return p.end(ctx, livestream.TransactionFailed, *p.declined)
 	default:
-		return p.end(ctx, livestream.TransactionFailed, *p.Intent.Failure)
+		return p.end(ctx, livestream.TransactionCanceled, canceled)
 	}
 }
 
@@ -180,11 +196,16 @@ func (p *payment) book(ctx workflow.Context, canceled livestream.Failure) error 
 func (p *payment) charge(ctx workflow.Context) error {
 	var intent activities.IntentState
 	step := paymentSteps.Charge
-	if p.tried(ctx, p.row.CreatedAt) {
-		step = paymentSteps.Reconcile // this is a reset, and Stripe may have forgotten the key
+	if since(ctx, p.row.CreatedAt) > searchLag {
+		// This is a reset. Stripe may have forgotten the key, and the run before it may
+		// have charged a moment ago under another one.
+		if err := p.awaitSearch(ctx); err != nil {
+			return err
+		}
+		step = paymentSteps.Reconcile
 	}
-	p.lastTry = workflow.Now(ctx)
 	err := workflow.ExecuteActivity(chargeQuick(ctx, "charge"), step, p.in, p.key()).Get(ctx, &intent)
+	p.lastTry = workflow.Now(ctx)
 	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
 		if final(err) || temporal.IsCanceledError(err) {
 			return err
@@ -193,9 +214,9 @@ func (p *payment) charge(ctx workflow.Context) error {
 		if err := p.pause(ctx, wait, err); err != nil {
 			return err
 		}
-		p.lastTry = workflow.Now(ctx)
 		attempt := chargeOnce(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
 		err = workflow.ExecuteActivity(attempt, paymentSteps.Reconcile, p.in, p.key()).Get(ctx, &intent)
+		p.lastTry = workflow.Now(ctx)
 	}
 	p.LastError, p.NextTry = "", nil
 	p.follow(ctx, intent)
@@ -213,14 +234,22 @@ func (p *payment) follow(ctx workflow.Context, intent activities.IntentState) {
 }
 
 // key makes Stripe charge once for this payment. It depends on nothing that a
-// reset or a retry changes; an operator's retry alone raises the generation,
-// because Stripe would answer the same key with the same error for a day.
+// reset or a retry changes. Stripe gives the same key the same answer for a day, an
+// error of its own included, so that a key that failed has to be replaced some time.
+//
+// That is safe when all attempts under the old key are so long over that Stripe's
+// search finds what they made, because each slow attempt searches before it charges.
+// By itself a payment waits for that as long as the search may lag while Stripe has an
+// outage, which is when answers are lost; an operator, who sees that there is none, as
+// long as it lags otherwise.
 func (p *payment) key() string { return fmt.Sprintf("%s/charge/%d", p.in.WorkflowID, p.Generation) }
 
-// tried says whether an attempt at that time is so long ago that Stripe's search
-// finds what it made.
-func (p *payment) tried(ctx workflow.Context, at time.Time) bool {
-	return workflow.Now(ctx).Sub(at) > searchLag
+func since(ctx workflow.Context, at time.Time) time.Duration { return workflow.Now(ctx).Sub(at) }
+
+// awaitSearch lets Stripe's search find what an attempt made that may be under way.
+func (p *payment) awaitSearch(ctx workflow.Context) error {
+	summary := workflow.TimerOptions{Summary: "until Stripe finds what it was asked for"}
+	return workflow.NewTimerWithOptions(ctx, searchLag, summary).Get(ctx, nil)
 }
 
 // pause waits for the next slow attempt, or for an operator who wants it now.
@@ -233,30 +262,36 @@ func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) e
 		Timeout:      wait,
 		TimerOptions: workflow.TimerOptions{Summary: "next attempt to charge"},
 	}, func() bool { return retry.Len() > 0 })
-	if received(ctx, SignalRetry) && p.tried(ctx, p.lastTry) {
-		// Sooner, what the last key made might not be found, and a new key would
-		// charge again.
+	lag := searchOutage
+	if received(ctx, SignalRetry) {
+		lag = searchLag
+	}
+	if since(ctx, p.lastTry) > lag {
 		p.Generation++
 	}
 	return err
 }
 
 // awaitOutcome follows the PaymentIntent until it is decided. Stripe's events say
-// when to look; a timer looks now and then, should they never come.
-func (p *payment) awaitOutcome(ctx workflow.Context) error {
-	deadline := workflow.Now(ctx).Add(actionWindow)
-	poll, overdue := pollFirst, false
-	for !p.decided() {
-		wait := poll
-		if !overdue {
-			wait = min(poll, deadline.Sub(workflow.Now(ctx)))
-		}
-		if wait <= 0 {
-			overdue = true
+// when to look; a timer looks now and then, should they never come. What was declined,
+// and what its payer did not confirm within the window, is canceled; where Stripe
+// refuses, the payer was faster.
+func (p *payment) awaitOutcome(ctx workflow.Context, window time.Duration) error {
+	deadline := workflow.Now(ctx).Add(window)
+	poll := pollFirst
+	for {
+		left := deadline.Sub(workflow.Now(ctx))
+		if p.waiting() && (left <= 0 || p.decline() != nil) {
 			if err := p.cancelIntent(ctx); err != nil {
 				return err
 			}
-			continue // Stripe may have refused: the money is on its way
+		}
+		if p.decided() {
+			return nil
+		}
+		wait := poll
+		if left > 0 {
+			wait = min(poll, left)
 		}
 		told, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 			Timeout:      wait,
@@ -274,35 +309,50 @@ func (p *payment) awaitOutcome(ctx workflow.Context) error {
 			return err
 		}
 	}
-	return nil
 }
 
 // decided says whether Stripe will not change its mind. Money is booked on
 // Stripe's own word, an event or what it says when it is asked again, never on
-// the answer to the charge alone. A payer who confirms by themself may try
-// another card after a decline.
+// the answer to the charge alone.
 func (p *payment) decided() bool {
 	switch p.Intent.Status {
 	case livestream.IntentSucceeded:
 		return p.confirmed
 	case livestream.IntentCanceled:
 		return true
-	case livestream.IntentRequiresPaymentMethod:
-		return p.Intent.Failure != nil && p.in.PaymentMethod != ""
 	}
 	return false
 }
 
+// waiting says whether it is the payer's turn, so that Stripe takes a cancel.
+func (p *payment) waiting() bool {
+	return p.Intent.Shown() == livestream.TransactionRequiresAction
+}
+
+// decline is why Stripe took no money, when that is the end of it: a payer who
+// confirms by themself may try another card.
+func (p *payment) decline() *livestream.Failure {
+	if p.Intent.Status == livestream.IntentRequiresPaymentMethod && p.in.PaymentMethod != "" {
+		return p.Intent.Failure
+	}
+	return nil
+}
+
+// cancelIntent closes the PaymentIntent: as long as it is open, the payer, who has
+// its client secret, could pay what we have given up. Each time it has a key of its
+// own, because Stripe would repeat what it answered when things stood otherwise.
 func (p *payment) cancelIntent(ctx workflow.Context) error {
-	return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, p.key()+"/cancel")
+	p.declined = p.decline()
+	p.Cancels++
+	key := fmt.Sprintf("%s/cancel/%d", p.key(), p.Cancels)
+	return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, key)
 }
 
 // giveUp is an operator's cancel: what has been charged is booked, what has not
 // is cancelled at Stripe, so that it never is.
 func (p *payment) giveUp(ctx workflow.Context) error {
 	if p.Intent == nil {
-		// An attempt may be under way, and Stripe's search needs a while.
-		if err := workflow.NewTimerWithOptions(ctx, searchLag, workflow.TimerOptions{Summary: "until Stripe finds what it was asked for"}).Get(ctx, nil); err != nil {
+		if err := p.awaitSearch(ctx); err != nil {
 			return err
 		}
 		var found *activities.IntentState
@@ -314,10 +364,7 @@ func (p *payment) giveUp(ctx workflow.Context) error {
 		}
 		p.Intent = found
 	}
-	if err := p.cancelIntent(ctx); err != nil {
-		return err
-	}
-	if err := p.awaitOutcome(ctx); err != nil {
+	if err := p.awaitOutcome(ctx, 0); err != nil {
 		return err
 	}
 	return p.book(ctx, givenUp)

@@ -3,12 +3,15 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 	"go.uber.org/zap/zaptest"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -21,10 +24,11 @@ type till struct {
 	charge  func(attempt int, key string) (livestream.PaymentIntent, error)
 	now     livestream.PaymentIntent // what Stripe says when it is asked
 	found   *livestream.PaymentIntent
-	row     livestream.Transaction // what is there before
-	refuse  error                  // why the row cannot be written
-	cancel  error                  // what a cancel is answered
+	row     livestream.Transaction  // what is there before
+	refuse  error                   // why the row cannot be written
+	cancel  func(attempt int) error // what a cancel is answered; nil is yes
 	keys    []string
+	cancels []string
 	settled int
 	failed  []livestream.Failure
 	ended   livestream.TransactionStatus
@@ -40,8 +44,19 @@ func (s *till) PaymentIntent(context.Context, string) (livestream.PaymentIntent,
 func (s *till) FindCharge(context.Context, uuid.UUID) (*livestream.PaymentIntent, error) {
 	return s.found, nil
 }
-func (s *till) Cancel(context.Context, string, string) (livestream.PaymentIntent, error) {
-	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, s.cancel
+func (s *till) Cancel(_ context.Context, _, key string) (livestream.PaymentIntent, error) {
+	s.cancels = append(s.cancels, key)
+	if s.cancel != nil {
+		if err := s.cancel(len(s.cancels)); err != nil {
+			return livestream.PaymentIntent{}, err
+		}
+	}
+	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, nil
+}
+
+// refuseCancel is Stripe's answer while money is on its way, or there.
+func refuseCancel(int) error {
+	return livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent.")
 }
 func (s *till) Create(_ context.Context, t livestream.NewTransaction) (livestream.Transaction, error) {
 	row := s.row
@@ -118,6 +133,122 @@ func TestPaymentThatIsDeclinedFailsWithTheReason(t *testing.T) {
 	require.Equal(t, livestream.TransactionFailed, s.ended)
 	require.Equal(t, "insufficient_funds", s.failed[0].Code)
 	require.Len(t, s.keys, 1, "a decline is not tried again")
+	require.Len(t, s.cancels, 1, "the payer has its client secret, and could pay what nobody would book")
+}
+
+func TestPaymentThatIsPaidAfterADeclineIsBooked(t *testing.T) {
+	declined := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod,
+		Failure: &livestream.Failure{Code: "insufficient_funds", Message: "Your card has insufficient funds."}}
+	for name, c := range map[string]struct {
+		then    livestream.PaymentIntentStatus // of the other card
+		settled int
+		ended   livestream.TransactionStatus
+		failure string
+	}{
+		"at once":                      {livestream.IntentSucceeded, 1, "", ""},
+		"with a card that is declined": {livestream.IntentRequiresPaymentMethod, 0, livestream.TransactionFailed, "expired_card"},
+		"never":                        {livestream.IntentRequiresAction, 0, livestream.TransactionCanceled, "expired"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &till{charge: func(int, string) (livestream.PaymentIntent, error) { return declined, nil }}
+			s.cancel = func(attempt int) error {
+				if attempt > 1 {
+					return nil
+				}
+				s.now = livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing} // with another card
+				return refuseCancel(attempt)
+			}
+			env := paymentEnvironment(t, s)
+			env.RegisterDelayedCallback(func() {
+				require.Empty(t, s.failed, "it is not decided")
+				s.now.Status = c.then
+				if c.then == livestream.IntentRequiresPaymentMethod {
+					s.now.Failure = &livestream.Failure{Code: "expired_card", Message: "Your card has expired."}
+				}
+			}, time.Minute)
+
+			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_chargeDeclinedInsufficientFunds"))
+
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, c.settled, s.settled)
+			require.Equal(t, c.ended, s.ended)
+			if c.failure != "" {
+				require.Equal(t, c.failure, s.failed[0].Code)
+			}
+			require.Len(t, slices.Compact(slices.Sorted(slices.Values(s.cancels))), len(s.cancels), "Stripe would repeat its refusal")
+		})
+	}
+}
+
+// Stripe took no cancel while the money was on its way; then it did not arrive.
+func TestPaymentThatComesBackAfterItsTimeIsCanceled(t *testing.T) {
+	onItsWay := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing}
+	s := &till{now: onItsWay, charge: func(int, string) (livestream.PaymentIntent, error) { return onItsWay, nil }}
+	s.cancel = func(attempt int) error {
+		if attempt == 1 {
+			return refuseCancel(attempt) // the payer was about to try again
+		}
+		return nil
+	}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() { s.now.Status = livestream.IntentRequiresPaymentMethod }, 72*time.Hour)
+	begin := env.Now()
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, ""))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+	require.Equal(t, "expired", s.failed[0].Code)
+	require.Less(t, env.Now().Sub(begin), 75*time.Hour)
+}
+
+func TestPaymentWhoseCancelStripeFailsIsCanceledUnderAnotherKey(t *testing.T) {
+	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
+	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	s.cancel = func(int) error {
+		if n := len(s.cancels); s.cancels[n-1] == s.cancels[0] {
+			return livestream.Unavailable("payments", errors.New("a stored 500"))
+		}
+		return nil
+	}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, ""))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+	require.Len(t, s.cancels, 2)
+}
+
+// The contract's answer is 202 within 6 s, however late a worker comes.
+func TestPaymentThatBeginsLateIsQueuedInTime(t *testing.T) {
+	s := &till{}
+	env := paymentEnvironment(t, s)
+	begin := env.Now()
+	s.charge = func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
+	}
+	var answered time.Duration
+	submit := &updateResult{told: func() { answered = env.Now().Sub(begin) }}
+	env.RegisterWorkflow(paidLate)
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", submit) }, 4500*time.Millisecond)
+	env.RegisterDelayedCallback(env.CancelWorkflow, time.Hour)
+
+	env.ExecuteWorkflow(paidLate, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.True(t, submit.done)
+	require.NoError(t, submit.err)
+	require.LessOrEqual(t, answered, workflows.SubmitWindow)
+}
+
+// paidLate is a payment whose worker was busy for a while.
+func paidLate(ctx workflow.Context, in workflows.PaymentInput) error {
+	if err := workflow.Sleep(ctx, 4500*time.Millisecond); err != nil {
+		return err
+	}
+	return workflows.Payment(ctx, in)
 }
 
 func TestPaymentIsQueuedWhileStripeIsDownAndKeepsItsKey(t *testing.T) {
@@ -197,6 +328,80 @@ func TestPaymentRetryByAnOperatorTakesANewKey(t *testing.T) {
 	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
 }
 
+// The lag counts from an attempt's end: what it made may be that young.
+func TestPaymentRetriedSoonerThanStripeFindsItKeepsItsKey(t *testing.T) {
+	const takes = 14 * time.Second
+	for name, pause := range map[string]time.Duration{"after a minute": 61 * time.Second, "just before the lag is over": 2*time.Minute - time.Second} {
+		t.Run(name, func(t *testing.T) {
+			s := &till{charge: func(int, string) (livestream.PaymentIntent, error) {
+				return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
+			}}
+			env := paymentEnvironment(t, s)
+			var keys []string
+			var steps *activities.Transactions
+			env.OnActivity(steps.Reconcile, mock.Anything, mock.Anything, mock.Anything).After(takes).Return(
+				func(_ context.Context, _ livestream.NewTransaction, key string) (activities.IntentState, error) {
+					if keys = append(keys, key); len(keys) == 5 { // the pause after it is 160 s
+						env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, pause)
+						env.RegisterDelayedCallback(func() {
+							require.Len(t, keys, 6, "it was tried at once")
+							env.CancelWorkflow()
+						}, pause+takes+time.Second)
+					}
+					return activities.IntentState{}, errors.New("cut")
+				})
+
+			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+			require.NoError(t, env.GetWorkflowError())
+			require.Len(t, keys, 6)
+			require.Equal(t, []string{"payment/x/y/charge/0"}, slices.Compact(keys))
+		})
+	}
+}
+
+// Stripe repeats an error under its key for a day. The payment goes on sooner, and
+// later than Stripe's search lags at worst.
+func TestPaymentWhoseKeyFailedTakesAnotherByItself(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded}
+	env := paymentEnvironment(t, s)
+	begin := env.Now()
+	var before, at time.Duration
+	s.charge = func(_ int, key string) (livestream.PaymentIntent, error) {
+		if key == "payment/x/y/charge/0" {
+			before = env.Now().Sub(begin)
+			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
+		}
+		at = env.Now().Sub(begin)
+		return succeeded, nil
+	}
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
+	require.Greater(t, at-before, time.Hour, "an attempt is found by then")
+	require.Less(t, at, 4*time.Hour)
+}
+
+// What the old key made all the same is found before another is used.
+func TestPaymentThatWasMadeUnderAKeyThatFailedIsFound(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
+	}}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() { s.found = &succeeded }, 100*time.Minute) // the last attempt before was at 85
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1, s.settled)
+	require.Equal(t, "payment/x/y/charge/0", s.keys[len(s.keys)-1])
+}
+
 func TestPaymentThatStripeDoesNotUnderstandWaitsForAPerson(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
 	s := &till{now: succeeded, charge: func(attempt int, _ string) (livestream.PaymentIntent, error) {
@@ -217,7 +422,7 @@ func TestPaymentThatStripeDoesNotUnderstandWaitsForAPerson(t *testing.T) {
 func TestPaymentOnItsWayForMoreThanADayIsNotGivenUp(t *testing.T) {
 	onItsWay := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing}
 	s := &till{
-		now: onItsWay, cancel: livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent."),
+		now: onItsWay, cancel: refuseCancel,
 		charge: func(int, string) (livestream.PaymentIntent, error) { return onItsWay, nil },
 	}
 	env := paymentEnvironment(t, s)
@@ -245,7 +450,7 @@ func TestPaymentCanceledByAnOperatorIsCanceledAtStripe(t *testing.T) {
 func TestPaymentCanceledByAnOperatorIsBookedWhenItWasCharged(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
 	s := &till{
-		now: succeeded, found: nil, cancel: livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent."),
+		now: succeeded, found: nil, cancel: refuseCancel,
 		charge: func(int, string) (livestream.PaymentIntent, error) {
 			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
 		},

@@ -40,6 +40,7 @@ type updateResult struct {
 	done     bool
 	value    any
 	err      error
+	told     func() // is called when it is
 }
 
 func (u *updateResult) Accept() { u.mu.Lock(); u.accepted = true; u.mu.Unlock() }
@@ -52,6 +53,9 @@ func (u *updateResult) Complete(value any, err error) {
 	u.mu.Lock()
 	u.done, u.value, u.err = true, value, err
 	u.mu.Unlock()
+	if u.told != nil {
+		u.told()
+	}
 }
 
 // recorder is a store that remembers what was written, for the steps whose real
@@ -61,12 +65,17 @@ type recorder struct {
 	statuses []livestream.StreamStatus
 	events   []livestream.StreamEventType
 	refuse   error
-	over     bool // the stream is there and has ended
+	over     bool          // the stream is there and has ended
+	time     time.Duration // that the last start had
+	viewers  [2]int64      // at the end, and at most
 }
 
-func (r *recorder) Create(_ context.Context, s livestream.NewStream, now time.Time) (livestream.Stream, error) {
+func (r *recorder) Create(ctx context.Context, s livestream.NewStream, now time.Time) (livestream.Stream, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if deadline, ok := ctx.Deadline(); ok {
+		r.time = time.Until(deadline)
+	}
 	if r.refuse != nil {
 		return livestream.Stream{}, r.refuse
 	}
@@ -84,9 +93,10 @@ func (r *recorder) SetStatus(_ context.Context, id uuid.UUID, status livestream.
 	return livestream.Stream{ID: id, Status: status}, nil
 }
 
-func (r *recorder) Finish(_ context.Context, id uuid.UUID, _ time.Time, _, _ int64) (livestream.Stream, error) {
+func (r *recorder) Finish(_ context.Context, id uuid.UUID, _ time.Time, viewers, peak int64) (livestream.Stream, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.viewers = [2]int64{viewers, peak}
 	r.statuses = append(r.statuses, livestream.StreamEnded)
 	return livestream.Stream{ID: id, Status: livestream.StreamEnded}, nil
 }

@@ -21,7 +21,7 @@ type ArchiveWriter interface {
 	MarkProcessing(ctx context.Context, id uuid.UUID) error
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
-	Delete(ctx context.Context, id, userID uuid.UUID) error
+	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
 }
 
 // ArchiveStore keeps archives.
@@ -51,14 +51,14 @@ func (s *Archives) MarkReady(ctx context.Context, id uuid.UUID, info livestream.
 	return archive, err
 }
 
-// Delete removes an archive; see the store. Its stream is looked up before, since
-// nothing says afterwards which it was.
-func (s *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
-	archive, err := s.ArchiveStore.ByID(livestream.WithReadPolicy(ctx, livestream.ReadPolicy{}), id)
-	if err != nil {
-		return err
+// Delete removes an archive; see the store. One that is not there may have been
+// deleted by an attempt that was killed before it dropped the copies.
+func (s *Archives) Delete(ctx context.Context, id, streamID, userID uuid.UUID) error {
+	err := s.ArchiveStore.Delete(ctx, id, streamID, userID)
+	outcome := err
+	if livestream.CodeOf(err) == livestream.CodeArchiveNotFound {
+		outcome = nil
 	}
-	err = s.ArchiveStore.Delete(ctx, id, userID)
-	s.cache.wrote(ctx, err, streamEntry(archive.StreamID))
+	s.cache.wrote(ctx, outcome, streamEntry(streamID))
 	return err
 }

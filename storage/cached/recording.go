@@ -14,6 +14,7 @@ type RecordingStore interface {
 	Create(ctx context.Context, upload livestream.Upload) error
 	ByID(ctx context.Context, streamID, id uuid.UUID) (livestream.Upload, error)
 	Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error)
+	OfArchive(ctx context.Context, streamID, archiveID uuid.UUID) (livestream.Upload, error)
 	Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error)
 	Delete(ctx context.Context, id uuid.UUID) error
 }

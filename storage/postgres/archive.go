@@ -50,7 +50,7 @@ UPDATE archives SET status = 'failed', failure = $2
 WHERE id = $1 AND status <> 'ready' RETURNING ` + archiveColumns
 
 	deleteArchiveSQL = `-- name: archives.delete
-DELETE FROM archives WHERE id = $1 AND user_id = $2`
+DELETE FROM archives WHERE id = $1 AND stream_id = $2 AND user_id = $3`
 )
 
 type archiveRow struct {
@@ -149,14 +149,18 @@ func (s *Archives) MarkFailed(ctx context.Context, id uuid.UUID, failure livestr
 	return fail(ctx, "mark archive failed", err)
 }
 
-// Delete removes an archive; CodeArchiveNotFound, and CodeForbidden when it is
-// not the user's.
-func (s *Archives) Delete(ctx context.Context, id, userID uuid.UUID) error {
-	tag, err := s.db.primary.Exec(ctx, deleteArchiveSQL, id, userID)
+// Delete removes the archive of a stream; CodeArchiveNotFound, and CodeForbidden
+// when it is not the user's.
+func (s *Archives) Delete(ctx context.Context, id, streamID, userID uuid.UUID) error {
+	tag, err := s.db.primary.Exec(ctx, deleteArchiveSQL, id, streamID, userID)
 	if err != nil || tag.RowsAffected() == 1 {
 		return fail(ctx, "delete archive", err)
 	}
-	if _, err := one[archiveRow](ctx, s.db.primary, archiveByIDSQL, id); err != nil {
+	row, err := one[archiveRow](ctx, s.db.primary, archiveByIDSQL, id)
+	if err == nil && row.StreamID != streamID {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
 		return failOr(ctx, "read archive", err, archiveNotFound())
 	}
 	return livestream.Errorf(livestream.CodeForbidden, "this archive is another member's")

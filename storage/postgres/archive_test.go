@@ -121,7 +121,7 @@ func TestArchiveNotFound(t *testing.T) {
 	_, err = s.Archives.MarkReady(ctx, id, media, qualities, 1, now())
 	requireCode(t, livestream.CodeArchiveNotFound, err)
 	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.MarkFailed(ctx, id, corrupt, 1, now()))
-	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.Delete(ctx, id, newID(t)))
+	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.Delete(ctx, id, newID(t), newID(t)))
 }
 
 func TestDeleteArchive(t *testing.T) {
@@ -129,11 +129,11 @@ func TestDeleteArchive(t *testing.T) {
 	s, ctx := newStore(t), testenv.Context(t)
 	user := s.MustCreateUser(t)
 	archive := s.MustCreateArchive(t, user.ID)
-	requireCode(t, livestream.CodeForbidden, s.Archives.Delete(ctx, archive.ID, newID(t)))
+	requireCode(t, livestream.CodeForbidden, s.Archives.Delete(ctx, archive.ID, archive.StreamID, newID(t)))
 	require.Equal(t, archive, mustRead(t, s, archive.ID))
 
-	require.NoError(t, s.Archives.Delete(ctx, archive.ID, user.ID))
-	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.Delete(ctx, archive.ID, user.ID))
+	require.NoError(t, s.Archives.Delete(ctx, archive.ID, archive.StreamID, user.ID))
+	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.Delete(ctx, archive.ID, archive.StreamID, user.ID))
 	stream, err := s.Streams.ByID(ctx, archive.StreamID)
 	require.NoError(t, err)
 	require.Nil(t, stream.ArchiveID, "its stream does not lead to it any more")

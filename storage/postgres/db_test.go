@@ -91,7 +91,7 @@ func TestUnavailableWithoutServer(t *testing.T) {
 			_, err := s.Archives.MarkReady(ctx, id, livestream.MediaInfo{}, nil, 0, now())
 			return err
 		},
-		"delete archive": func() error { return s.Archives.Delete(ctx, id, id) },
+		"delete archive": func() error { return s.Archives.Delete(ctx, id, id, id) },
 		"notify range": func() error {
 			_, err := s.Notifications.NotifyRange(ctx, livestream.GoLive{}, livestream.FollowerRange{})
 			return err

@@ -470,7 +470,11 @@ func calls(s *store) map[string]call {
 			if _, err := s.Recordings.ByID(ctx, stream, upload.ID); err != nil {
 				return err
 			}
-			if _, err := s.Recordings.Complete(ctx, upload.ID, newID(), now()); err != nil {
+			archive, err := s.Recordings.Complete(ctx, upload.ID, newID(), now())
+			if err != nil {
+				return err
+			}
+			if _, err := s.Recordings.OfArchive(ctx, stream, archive.ID); err != nil {
 				return err
 			}
 			return s.Recordings.Delete(ctx, upload.ID)
@@ -494,7 +498,9 @@ func calls(s *store) map[string]call {
 			_, err := s.Archives.MarkReady(ctx, archive, livestream.MediaInfo{DurationSeconds: 1}, nil, 1, now())
 			return err
 		}},
-		"delete an archive": {do: func(ctx context.Context) error { return s.Archives.Delete(ctx, bigdata.ArchiveID(25), star) }},
+		"delete an archive": {do: func(ctx context.Context) error {
+			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)
+		}},
 
 		// It reads all followers, once a start, in the order of an index.
 		"count an audience": {rows: 1e9, do: func(ctx context.Context) error { _, err := s.Notifications.CountAudience(ctx, live); return err }},

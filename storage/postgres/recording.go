@@ -43,6 +43,9 @@ WITH a AS (
 )
 SELECT * FROM a`
 
+	uploadOfArchiveSQL = `-- name: uploads.of_archive
+SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id = $2`
+
 	abandonedUploadsSQL = `-- name: uploads.abandoned
 SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id IS NULL
 ORDER BY created_at, id LIMIT $2`
@@ -115,6 +118,13 @@ func (s *Recordings) Complete(ctx context.Context, uploadID, archiveID uuid.UUID
 		return livestream.Archive{}, fail(ctx, "complete upload", err)
 	}
 	return archive.domain(), nil
+}
+
+// OfArchive gives the upload that an archive was made of, even when the archive was
+// deleted; CodeUploadNotFound.
+func (s *Recordings) OfArchive(ctx context.Context, streamID, archiveID uuid.UUID) (livestream.Upload, error) {
+	row, err := one[uploadRow](ctx, s.db.primary, uploadOfArchiveSQL, streamID, archiveID)
+	return row.domain(), failOr(ctx, "read upload", err, uploadNotFound())
 }
 
 // Abandoned lists a stream's uploads that were not completed, the oldest first,

@@ -84,7 +84,12 @@ func TestCompleteUploadOfADeletedArchive(t *testing.T) {
 	upload := s.MustCreateUpload(t, s.MustCreateEnded(t, user.ID, 0).ID)
 	archive, err := s.Recordings.Complete(ctx, upload.ID, newID(t), now())
 	require.NoError(t, err)
-	require.NoError(t, s.Archives.Delete(ctx, archive.ID, user.ID))
+	require.NoError(t, s.Archives.Delete(ctx, archive.ID, archive.StreamID, user.ID))
+	source, err := s.Recordings.OfArchive(ctx, archive.StreamID, archive.ID)
+	require.NoError(t, err, "its file is still there")
+	require.Equal(t, upload.Key, source.Key)
+	_, err = s.Recordings.OfArchive(ctx, archive.StreamID, newID(t))
+	requireCode(t, livestream.CodeUploadNotFound, err)
 	_, err = s.Recordings.Complete(ctx, upload.ID, newID(t), now())
 	requireCode(t, livestream.CodeArchiveNotFound, err)
 }

@@ -205,7 +205,7 @@ func TestReplicas(t *testing.T) {
 		require.NoError(t, err)
 		_, err = r.Streams.Update(free, newID(t), payer.ID, livestream.StreamPatch{})
 		requireCode(t, livestream.CodeStreamNotFound, err)
-		requireCode(t, livestream.CodeArchiveNotFound, r.Archives.Delete(free, newID(t), payer.ID))
+		requireCode(t, livestream.CodeArchiveNotFound, r.Archives.Delete(free, newID(t), newID(t), payer.ID))
 		_, replicas, _ := since(r.ReadStats(), before)
 		require.Zero(t, replicas)
 	})

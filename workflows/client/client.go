@@ -52,17 +52,18 @@ func (c *Client) StartStream(ctx context.Context, stream livestream.NewStream) e
 	return c.updateWithStart(ctx, options, workflows.Stream, workflows.StreamInput{Stream: stream}, workflows.UpdateStartStream)
 }
 
-// EndStream asks a stream to end and returns once that can be seen. It is no
-// error when the stream has ended already.
+// EndStream asks a stream to end and returns once that can be seen. It is no error
+// when its workflow is at its end already.
 //
-// Errors: unavailable.
+// Errors: not_found when the workflow is closed or unknown, so that nobody but the
+// caller can end a stream that has not ended; unavailable.
 func (c *Client) EndStream(ctx context.Context, streamID uuid.UUID) error {
 	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
 	defer cancel()
 	id := workflows.StreamID(streamID)
 	err := c.update(ctx, id, workflows.UpdateEndStream, workflows.UpdateEndStream, nil)
 	if isNotFound(err) {
-		return nil
+		return livestream.Errorf(livestream.CodeNotFound, "no open stream %s", id)
 	}
 	return domainError(err)
 }
@@ -75,7 +76,7 @@ func (c *Client) CompleteRecording(ctx context.Context, upload livestream.Upload
 	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
 	defer cancel()
 	var archiveID uuid.UUID
-	in := workflows.RecordingInput{UploadID: upload.ID, SourceKey: upload.Key}
+	in := workflows.RecordingInput{UploadID: upload.ID, SourceKey: upload.Key, SizeBytes: upload.SizeBytes}
 	updateID := workflows.UpdateCompleteRecording + "/" + upload.ID.String()
 	err := c.update(ctx, workflows.StreamID(upload.StreamID), updateID, workflows.UpdateCompleteRecording, &archiveID, in)
 	if isNotFound(err) {
@@ -128,7 +129,9 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 
 // DeliverStripeEvent tells a payment's workflow that Stripe said something of it.
 //
-// Errors: not_found when the workflow is closed or unknown, unavailable.
+// Errors: not_found when the workflow is closed or unknown, unavailable. A payment
+// closes only when its PaymentIntent is booked, was canceled at Stripe or never made:
+// one that is closed and not booked has nothing to learn from an event.
 func (c *Client) DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error {
 	signal := workflows.StripeEventSignal{EventID: event.ID, Type: event.Type}
 	err := c.temporal.SignalWorkflow(ctx, event.WorkflowID, "", workflows.SignalStripeEvent, signal)

@@ -1,0 +1,62 @@
+package activities_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/testsuite"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/activities"
+)
+
+// busy is a Stripe that is away, and says for how long.
+type busy struct {
+	activities.PaymentProvider
+	retryAfter time.Duration
+}
+
+func (b busy) Charge(context.Context, livestream.Charge) (livestream.PaymentIntent, error) {
+	err := livestream.Unavailable("the payment provider", nil)
+	err.RetryAfter = b.retryAfter
+	return livestream.PaymentIntent{}, err
+}
+
+func (b busy) PaymentIntent(context.Context, string) (livestream.PaymentIntent, error) {
+	return b.Charge(context.Background(), livestream.Charge{})
+}
+
+func TestRetryAfterIsHonoured(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ asked, least, most time.Duration }{
+		"not said":         {0, 0, 2 * time.Second}, // the step's own pause, half of it to one and a half
+		"a second":         {time.Second, time.Second, 1500 * time.Millisecond},
+		"two seconds":      {2 * time.Second, 2 * time.Second, 3 * time.Second},
+		"half a minute":    {30 * time.Second, 30 * time.Second, 45 * time.Second},
+		"an hour, bounded": {time.Hour, time.Minute, 90 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			steps := &activities.Transactions{Stripe: busy{retryAfter: c.asked}}
+			var suite testsuite.WorkflowTestSuite
+			env := suite.NewTestActivityEnvironment()
+			env.RegisterActivity(steps)
+			pause := func(step any, args ...any) time.Duration {
+				_, err := env.ExecuteActivity(step, args...)
+				var app *temporal.ApplicationError
+				require.ErrorAs(t, err, &app)
+				require.False(t, app.NonRetryable())
+				return app.NextRetryDelay()
+			}
+			for range 20 { // chance spreads it
+				spread := pause(steps.Charge, livestream.NewTransaction{}, "key")
+				require.GreaterOrEqual(t, spread, c.least)
+				require.LessOrEqual(t, spread, c.most)
+			}
+			require.Equal(t, min(c.asked, time.Minute), pause(steps.Look, livestream.NewTransaction{}.ID, "pi_1"))
+		})
+	}
+}
