@@ -121,13 +121,23 @@ func appendMessages(messages []livestream.ChatRecord, events []livestream.ChatEv
 }
 
 func (s *Server) DeleteChatMessage(ctx context.Context, request DeleteChatMessageRequestObject) (DeleteChatMessageResponseObject, error) {
-	if _, err := s.moderated(ctx, request.ID); err != nil {
+	rules, err := s.moderated(ctx, request.ID)
+	if err != nil {
 		return nil, err
 	}
 	// A message that is not kept yet is kept as deleted.
 	event, err := s.deps.ChatEvents.ByID(ctx, request.ID, request.MessageID)
 	if err != nil {
 		return nil, err
+	}
+	if event == nil {
+		kept, err := s.deps.Chats.Messages(ctx, request.ID, request.MessageID+1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(kept) == 1 && kept[0].ID == request.MessageID {
+			event = &kept[0]
+		}
 	}
 	var said json.RawMessage
 	if event != nil {
@@ -137,6 +147,13 @@ func (s *Server) DeleteChatMessage(ctx context.Context, request DeleteChatMessag
 		}
 		if record.Type == livestream.ChatMessage {
 			said = event.JSON
+			author, err := s.deps.Users.ByID(onPrimary(ctx), record.User.ID)
+			if err != nil {
+				return nil, err
+			}
+			if err := outranks(rules, memberOf(ctx), author); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := s.deps.Chats.Delete(ctx, request.ID, request.MessageID, said); err != nil {
@@ -275,11 +292,33 @@ func (s *Server) ListModerators(ctx context.Context, request ListModeratorsReque
 //
 // Errors: stream_not_found, forbidden.
 func (s *Server) moderated(ctx context.Context, streamID uuid.UUID) (livestream.ChatRules, error) {
+	me := memberOf(ctx)
 	rules, err := s.deps.Chats.Rules(ctx, streamID)
-	if err == nil && !moderates(rules, memberOf(ctx)) {
+	if err == nil && !moderates(rules, me) {
 		err = livestream.Errorf(livestream.CodeForbidden, "you do not moderate this chat")
 	}
+	if err == nil && me.Role == livestream.RoleAdmin {
+		// Their token may be older than the loss of that role.
+		var user livestream.User
+		if user, err = s.deps.Users.ByID(onPrimary(ctx), me.UserID); err == nil && !moderates(rules, livestream.Identity{UserID: user.ID, Role: user.Role}) {
+			err = livestream.Errorf(livestream.CodeForbidden, "you do not moderate this chat any more")
+		}
+	}
 	return rules, err
+}
+
+// outranks says whether one who moderates a chat may delete what a member said: the
+// owner and admins may whoever it was, moderators may when it was themselves or
+// somebody without a role.
+func outranks(rules livestream.ChatRules, me livestream.Identity, member livestream.User) error {
+	mine := rules.Roles(me.UserID, me.Role)
+	if slices.Contains(mine, livestream.ChatOwner) || slices.Contains(mine, livestream.ChatAdmin) || member.ID == me.UserID {
+		return nil
+	}
+	if len(rules.Roles(member.ID, member.Role)) > 0 {
+		return livestream.Errorf(livestream.CodeForbidden, "a moderator cannot delete what the owner, moderators or admins said")
+	}
+	return nil
 }
 
 func moderates(rules livestream.ChatRules, identity livestream.Identity) bool {

@@ -207,6 +207,30 @@ func TestChatSettings(t *testing.T) {
 	}
 }
 
+func TestModeratorsDoNotActAgainstTheirPeers(t *testing.T) {
+	p := api(t)
+	ada, mod, peer, bob := p.mustRegister(t), p.mustRegister(t), p.mustRegister(t), p.mustRegister(t)
+	for _, m := range []*caller{mod, peer} {
+		ada.do(http.MethodPut, "/api/users/me/moderators/"+m.id, nil).ok(t, http.StatusNoContent)
+	}
+	stream := ada.mustStart(nil)
+	path := func(id int64) string { return fmt.Sprintf("%s/%d", messagesPath(stream), id) }
+	ban := func(c *caller) string { return "/api/streams/" + stream + "/chat/bans/" + c.id }
+	for _, above := range []*caller{ada, peer} {
+		id := above.say(stream, "untouched")[0]
+		mod.do(http.MethodDelete, path(id), nil).problem(t, http.StatusForbidden, "forbidden")
+		mod.do(http.MethodPut, ban(above), nil).problem(t, http.StatusForbidden, "forbidden")
+	}
+	p.keep(t, stream) // it holds for what only Postgres has too
+	kept := peer.say(stream, "kept")[0]
+	p.keep(t, stream)
+	require.NoError(t, p.redis.Del(t.Context(), "chat:{"+stream+"}:history").Err())
+	mod.do(http.MethodDelete, path(kept), nil).problem(t, http.StatusForbidden, "forbidden")
+	mod.do(http.MethodDelete, path(mod.say(stream, "their own")[0]), nil).ok(t, http.StatusNoContent)
+	mod.do(http.MethodDelete, path(bob.say(stream, "anybody's")[0]), nil).ok(t, http.StatusNoContent)
+	ada.do(http.MethodDelete, path(kept), nil).ok(t, http.StatusNoContent)
+}
+
 func TestModerators(t *testing.T) {
 	p := api(t)
 	ada := p.mustRegister(t)

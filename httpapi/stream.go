@@ -266,8 +266,6 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 
 // streamNow is a stream with its viewers as they are now.
 func (s *Server) streamNow(ctx context.Context, stream livestream.Stream) Stream {
-	ctx, cancel := briefly(ctx)
-	defer cancel()
 	one := []livestream.Stream{stream}
 	s.countViewers(ctx, one)
 	return s.streamOf(one[0])
