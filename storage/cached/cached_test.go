@@ -282,6 +282,27 @@ func TestARefusedWriteDropsNoCopy(t *testing.T) {
 	require.True(t, copied(t, redisURL, stream), "strangers cannot empty the cache")
 }
 
+// A worker that is killed between a deletion and its invalidation leaves a copy, which
+// goes when the next one deletes again.
+func TestADeletionThatIsRepeatedIsSeen(t *testing.T) {
+	t.Parallel()
+	ctx, redisURL := testenv.Context(t), testenv.Redis(t)
+	p := newProcess(t, testenv.Database(t), redisURL)
+	s := scene{creator: p.mustCreateUser(t), viewer: p.mustCreateUser(t), stream: newID(t), archive: newID(t)}
+	_, err := p.streams.Create(ctx, newStream(s.stream, s.creator), now())
+	require.NoError(t, err)
+	upload := livestream.Upload{ID: newID(t), StreamID: s.stream, Key: "recordings/x", StorageID: "x", ContentType: "video/mp4", SizeBytes: 1, PartSize: 1}
+	require.NoError(t, p.recordings.Create(ctx, upload))
+	_, err = p.recordings.Complete(ctx, upload.ID, s.archive, now())
+	require.NoError(t, err)
+	s.requireSeen(t, p, "before")
+	require.True(t, copied(t, redisURL, s.stream))
+	require.NoError(t, postgres.NewArchives(p.db).Delete(ctx, s.archive, s.stream, s.creator)) // and then it is killed
+	err = p.archives.Delete(ctx, s.archive, s.stream, s.creator)
+	require.Equal(t, livestream.CodeArchiveNotFound, livestream.CodeOf(err))
+	s.requireSeen(t, p, "after")
+}
+
 // The write is made, its position cannot be had: the copy goes all the same.
 func TestAWriteWhosePositionIsUnknownIsSeen(t *testing.T) {
 	t.Parallel()

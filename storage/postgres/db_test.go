@@ -109,7 +109,7 @@ func TestUnavailableWithoutServer(t *testing.T) {
 		requireCode(t, livestream.CodeUnavailable, err)
 		var told *livestream.Error
 		require.ErrorAs(t, err, &told, name)
-		require.Positive(t, told.RetryAfter, name)
+		require.Positive(t, told.ComeBack(), name)
 		require.NotContains(t, told.Message, "127.0.0.1", name)
 	}
 }

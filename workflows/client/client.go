@@ -69,7 +69,9 @@ func (c *Client) EndStream(ctx context.Context, streamID uuid.UUID) error {
 }
 
 // CompleteRecording hands a recording, which is whole in object storage, to its
-// stream, and returns the id of the archive that it will become.
+// stream, and returns the id of the archive that it will become. Handing it over again
+// gives the first answer, from a closed workflow too; one that is refused belongs to no
+// archive.
 //
 // Errors: recording_disabled, recording_closed, recording_exists, unavailable.
 func (c *Client) CompleteRecording(ctx context.Context, upload livestream.Upload) (uuid.UUID, error) {
