@@ -144,8 +144,8 @@ func (c *Client) PaymentIntent(ctx context.Context, id string) (livestream.Payme
 // been lost; nil when there is none. Of several it is the one that took money,
 // else the newest.
 //
-// Stripe's search lags behind by up to a minute: nil does not prove that nothing
-// was charged. Charging after it is safe under the key of the attempt whose
+// Stripe's search lags behind by up to a minute, and by up to an hour while Stripe has
+// an outage: nil does not prove that nothing was charged. Charging after it is safe under the key of the attempt whose
 // answer was lost, and under another key only when that attempt is older.
 //
 // Errors: unavailable; others are final.
