@@ -6,12 +6,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// Limits of a recording. Parts are as S3 has them: at most 10,000 of them, and
-// all but the last at least 5 MiB.
+// Limits of a recording. S3 would take 10,000 parts of 5 MiB or more; each of ours
+// is an address that is signed while the client waits, so they are fewer and larger.
 const (
 	MaxRecordingBytes   = 100 << 30
 	MinRecordingPart    = 16 << 20
-	MaxRecordingParts   = 10_000
+	MaxRecordingParts   = 1000
 	RecordingURLExpires = 6 * time.Hour
 	// RecordingWindow is how long after its end a stream still takes a recording.
 	RecordingWindow = 24 * time.Hour
