@@ -69,6 +69,7 @@ type options struct {
 	noWorkers                              bool
 	// limits of zero are so high that no test meets them.
 	limits httpapi.Limits
+	log    *zap.Logger // nil logs nothing
 }
 
 // The tests that break nothing share one product; each has members of its own.
@@ -123,10 +124,14 @@ func newProduct(tb testing.TB, o options) *product {
 	if o.limits == (httpapi.Limits{}) {
 		o.limits = httpapi.Limits{ReadsPerMinute: many, WritesPerMinute: many, LoginsPerMinute: many, LoginsPerAccount: many}
 	}
+	if o.log == nil {
+		o.log = zap.NewNop()
+	}
 	ctx := context.Background()
 	p := &product{dsn: o.databaseURL}
-	var err error
-	p.db, err = postgres.Open(ctx, postgres.Config{URL: o.databaseURL})
+	tracer, err := telemetry.NewPostgresTracer(prometheus.NewRegistry(), noop.NewTracerProvider())
+	require.NoError(tb, err)
+	p.db, err = postgres.Open(ctx, postgres.Config{URL: o.databaseURL, Tracer: tracer})
 	require.NoError(tb, err)
 	tb.Cleanup(p.db.Close)
 	cache, err := redis.Open(ctx, redis.Config{URL: o.redisURL})
@@ -178,7 +183,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Checks: map[string]func(context.Context) error{
 			"postgres": p.db.Ping, "replicas": p.db.PingReplicas, "redis": cache.Ping, "temporal": wf.Ping, "s3": p.bucket.Ping,
 		},
-		Log: zap.NewNop(), Registry: prometheus.NewRegistry(), Traces: noop.NewTracerProvider(), Now: now,
+		Log: o.log, Registry: prometheus.NewRegistry(), Traces: noop.NewTracerProvider(), Now: now,
 	})
 	require.NoError(tb, err)
 	if o.noWorkers {
