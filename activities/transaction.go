@@ -88,7 +88,7 @@ func (a *Transactions) Charge(ctx context.Context, transaction livestream.NewTra
 	if err != nil {
 		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
-	return a.keep(ctx, transaction.ID, intent)
+	return a.keepCharge(ctx, transaction, intent)
 }
 
 // ours takes a request of ours that Stripe does not understand for an outage:
@@ -110,7 +110,7 @@ func (a *Transactions) Reconcile(ctx context.Context, transaction livestream.New
 		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
 	if found != nil {
-		return a.keep(ctx, transaction.ID, *found)
+		return a.keepCharge(ctx, transaction, *found)
 	}
 	return a.Charge(ctx, transaction, key)
 }
@@ -195,11 +195,28 @@ func (a *Transactions) Fail(ctx context.Context, end TransactionFailure) error {
 
 // keep shows the payment's state to its payer.
 func (a *Transactions) keep(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent) (IntentState, error) {
-	state := IntentState{ID: intent.ID, Status: intent.Status, Failure: intent.Failure}
-	if err := a.Store.SetIntent(ctx, id, intent, state.Shown()); err != nil {
+	return a.keepAs(ctx, id, intent, stateOf(intent).Shown())
+}
+
+// keepCharge is keep for the answer to a charge. A payment method that was declined
+// leaves its payer nothing to do: the end is on its way.
+func (a *Transactions) keepCharge(ctx context.Context, transaction livestream.NewTransaction, intent livestream.PaymentIntent) (IntentState, error) {
+	shown := stateOf(intent).Shown()
+	if transaction.PaymentMethod != "" && intent.Status == livestream.IntentRequiresPaymentMethod {
+		shown = livestream.TransactionProcessing
+	}
+	return a.keepAs(ctx, transaction.ID, intent, shown)
+}
+
+func (a *Transactions) keepAs(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, shown livestream.TransactionStatus) (IntentState, error) {
+	if err := a.Store.SetIntent(ctx, id, intent, shown); err != nil {
 		return IntentState{}, edge(err)
 	}
-	return state, nil
+	return stateOf(intent), nil
+}
+
+func stateOf(intent livestream.PaymentIntent) IntentState {
+	return IntentState{ID: intent.ID, Status: intent.Status, Failure: intent.Failure}
 }
 
 func chargeOf(t livestream.NewTransaction, key string) livestream.Charge {

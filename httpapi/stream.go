@@ -192,19 +192,22 @@ func (s *Server) EndStream(ctx context.Context, request EndStreamRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	if stream.Status != livestream.StreamEnded {
-		err := s.deps.Workflows.EndStream(ctx, stream.ID)
-		if livestream.CodeOf(err) == livestream.CodeNotFound {
-			// Somebody terminated its workflow: nobody else would ever end it, and its
-			// creator could start no other.
-			_, err = s.deps.Streams.Finish(ctx, stream.ID, s.deps.Now(), stream.ViewerCount, stream.PeakViewerCount)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if stream, err = s.deps.Streams.ByID(ctx, stream.ID); err != nil {
-			return nil, err
-		}
+	// The workflow is told whatever the row says: one that was reset by an operator
+	// may not know that its stream has ended.
+	err = s.deps.Workflows.EndStream(ctx, stream.ID)
+	switch {
+	case stream.Status == livestream.StreamEnded:
+		err = nil
+	case livestream.CodeOf(err) == livestream.CodeNotFound:
+		// Somebody terminated its workflow: nobody else would ever end it, and its
+		// creator could start no other.
+		_, err = s.deps.Streams.Finish(ctx, stream.ID, s.deps.Now(), stream.ViewerCount, stream.PeakViewerCount)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if stream, err = s.deps.Streams.ByID(ctx, stream.ID); err != nil {
+		return nil, err
 	}
 	return EndStream202JSONResponse(s.streamNow(ctx, stream)), nil
 }
