@@ -75,7 +75,7 @@ func (c *benchChatCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("the benchmark stopped: %w", err)
 	}
 	result.print()
-	return result.write(filepath.Join(root, benchChatFile))
+	return writeResult(filepath.Join(root, benchChatFile), result)
 }
 
 type benchChat struct {
@@ -292,21 +292,6 @@ func (r *chatResult) print() {
 			l.Name, l.Connections, l.Messages, l.Deliveries, l.PerSecond, l.P50, l.P95, l.P99, l.Max, l.Lost, l.Doubled, l.CPUSeconds, l.CPUPerEach)
 	}
 	fmt.Printf("\ndeliveries a CPU second, of melody's: %.1f\n", r.Ratio)
-}
-
-func (r *chatResult) write(file string) error {
-	content, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	if err := os.WriteFile(file, append(content, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	fmt.Println("written to", file)
-	return nil
 }
 
 // benchProcess is a node or a generator.
