@@ -90,50 +90,6 @@ type TransactionFilter struct {
 	Status *TransactionStatus
 }
 
-// PaymentIntentStatus is Stripe's own word for where a payment is.
-type PaymentIntentStatus string
-
-const (
-	IntentRequiresPaymentMethod PaymentIntentStatus = "requires_payment_method"
-	IntentRequiresConfirmation  PaymentIntentStatus = "requires_confirmation"
-	IntentRequiresAction        PaymentIntentStatus = "requires_action"
-	IntentProcessing            PaymentIntentStatus = "processing"
-	IntentSucceeded             PaymentIntentStatus = "succeeded"
-	IntentCanceled              PaymentIntentStatus = "canceled"
-)
-
-// PaymentIntent is what Stripe says of a payment.
-type PaymentIntent struct {
-	ID           string
-	ClientSecret string
-	Status       PaymentIntentStatus
-	Amount       int64
-	Currency     string
-	Failure      *Failure // of the last attempt; nil when there was none
-}
-
-// Charge asks Stripe for a payment. Key makes it happen once, however often it
-// is asked for; the other fields must be the same each time.
-type Charge struct {
-	Key           string
-	TransactionID uuid.UUID
-	WorkflowID    string
-	Amount        int64
-	Currency      string
-	PaymentMethod string // empty: create only, the client confirms
-	Description   string
-}
-
-// StripeEvent is a webhook whose signature was verified.
-type StripeEvent struct {
-	ID              string
-	Type            string
-	CreatedAt       time.Time
-	PaymentIntentID string // empty when it is about something else
-	WorkflowID      string // from the object's metadata
-	Payload         []byte
-}
-
 // Balance is what a creator has, from the ledger.
 type Balance struct {
 	Currency  string

@@ -11,16 +11,14 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/sony/gobreaker/v2"
 	stripesdk "github.com/stripe/stripe-go/v76"
+	"github.com/stripe/stripe-go/v76/dispute"
 	"github.com/stripe/stripe-go/v76/paymentintent"
-	"github.com/stripe/stripe-go/v76/webhook"
-
-	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/stripe/stripe-go/v76/refund"
 )
 
 // Config says how Stripe is reached.
@@ -39,10 +37,12 @@ type Config struct {
 
 // Client talks to Stripe.
 type Client struct {
-	intents paymentintent.Client
-	secrets []string
-	timeout time.Duration
-	breaker *gobreaker.CircuitBreaker[*stripesdk.PaymentIntent]
+	intents  paymentintent.Client
+	refunds  refund.Client
+	disputes dispute.Client
+	secrets  []string
+	timeout  time.Duration
+	breaker  *gobreaker.CircuitBreaker[any]
 }
 
 // The breaker opens when a tenth of at least breakerMinimum calls within
@@ -84,11 +84,14 @@ func newClient(config Config, pause time.Duration) (*Client, error) {
 	if config.BaseURL != "" {
 		backend.URL = stripesdk.String(config.BaseURL)
 	}
+	api := stripesdk.GetBackendWithConfig(stripesdk.APIBackend, backend)
 	return &Client{
-		intents: paymentintent.Client{B: stripesdk.GetBackendWithConfig(stripesdk.APIBackend, backend), Key: config.SecretKey},
-		secrets: config.WebhookSecrets,
-		timeout: config.Timeout,
-		breaker: gobreaker.NewCircuitBreaker[*stripesdk.PaymentIntent](gobreaker.Settings{
+		intents:  paymentintent.Client{B: api, Key: config.SecretKey},
+		refunds:  refund.Client{B: api, Key: config.SecretKey},
+		disputes: dispute.Client{B: api, Key: config.SecretKey},
+		secrets:  config.WebhookSecrets,
+		timeout:  config.Timeout,
+		breaker: gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
 			Name: "stripe", Interval: breakerWindow, BucketPeriod: breakerWindow / 10, Timeout: pause,
 			ReadyToTrip: func(c gobreaker.Counts) bool {
 				done := c.TotalSuccesses + c.TotalFailures
@@ -101,96 +104,59 @@ func newClient(config Config, pause time.Duration) (*Client, error) {
 	}, nil
 }
 
-// Charge asks for a payment. With a payment method it is confirmed at once; a
-// decline is not an error but the PaymentIntent's Failure. The key makes Stripe
-// do it once, however often it is asked.
-//
-// Errors: unavailable, which may be tried again; others are final.
-func (c *Client) Charge(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error) {
-	params := &stripesdk.PaymentIntentParams{
-		Amount: stripesdk.Int64(charge.Amount), Currency: stripesdk.String(charge.Currency), Description: stripesdk.String(charge.Description),
-		AutomaticPaymentMethods: &stripesdk.PaymentIntentAutomaticPaymentMethodsParams{
-			Enabled: stripesdk.Bool(true), AllowRedirects: stripesdk.String("never"),
-		},
-	}
-	params.AddMetadata(metadataTransaction, charge.TransactionID.String())
-	params.AddMetadata(metadataWorkflow, charge.WorkflowID)
-	if charge.PaymentMethod != "" {
-		params.PaymentMethod = stripesdk.String(charge.PaymentMethod)
-		params.Confirm = stripesdk.Bool(true)
-	}
-	params.SetIdempotencyKey(idempotencyKey(charge.Key))
-	return c.call(ctx, &params.Params, func() (*stripesdk.PaymentIntent, error) {
-		intent, err := c.intents.New(params)
-		return intentOf(intent, err)
+// guarded makes one call within its timeout and through the breaker.
+func guarded[T any](ctx context.Context, c *Client, call func(ctx context.Context) (T, error)) (out T, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	_, err = c.breaker.Execute(func() (any, error) {
+		out, err = call(ctx)
+		return nil, err
 	})
+	return out, edge(err)
+}
+
+// pageSize is the most that Stripe lists at once.
+const pageSize = 100
+
+// listed makes one call for a page of a list.
+func listed[From, To any](ctx context.Context, c *Client, after string, list func(page stripesdk.ListParams) *stripesdk.Iter, convert func(*From) To, id func(To) string) (items []To, next string, err error) {
+	items, err = guarded(ctx, c, func(ctx context.Context) ([]To, error) {
+		page := stripesdk.ListParams{Context: ctx, Limit: stripesdk.Int64(pageSize), Single: true}
+		if after != "" {
+			page.StartingAfter = stripesdk.String(after)
+		}
+		found := list(page)
+		var items []To
+		for found.Next() {
+			items = append(items, convert(found.Current().(*From)))
+		}
+		if len(items) > 0 && found.Meta().HasMore {
+			next = id(items[len(items)-1])
+		}
+		return items, found.Err()
+	})
+	return items, next, err
+}
+
+func between(from, to time.Time) *stripesdk.RangeQueryParams {
+	return &stripesdk.RangeQueryParams{GreaterThanOrEqual: from.Unix(), LesserThan: to.Unix()}
 }
 
 // What we note on Stripe's objects, to find our way back from them.
 const (
 	metadataTransaction = "transaction_id"
 	metadataWorkflow    = "workflow_id"
+	metadataRefund      = "refund_id"
+	metadataReason      = "reason"
 )
 
-// PaymentIntent reads where a payment is.
-//
-// Errors: unavailable; others are final.
-func (c *Client) PaymentIntent(ctx context.Context, id string) (livestream.PaymentIntent, error) {
-	params := &stripesdk.PaymentIntentParams{}
-	return c.call(ctx, &params.Params, func() (*stripesdk.PaymentIntent, error) { return c.intents.Get(id, params) })
-}
-
-// FindCharge looks for the PaymentIntent of a transaction, whose answer may have
-// been lost; nil when there is none. Of several it is the one that took money,
-// else the newest.
-//
-// Stripe's search lags behind by up to a minute, and by up to an hour while Stripe has
-// an outage: nil does not prove that nothing was charged. Charging after it is safe under the key of the attempt whose
-// answer was lost, and under another key only when that attempt is older.
-//
-// Errors: unavailable; others are final.
-func (c *Client) FindCharge(ctx context.Context, transactionID uuid.UUID) (*livestream.PaymentIntent, error) {
-	params := &stripesdk.PaymentIntentSearchParams{}
-	params.Query = fmt.Sprintf("metadata['%s']:'%s'", metadataTransaction, transactionID)
-	params.Single = true
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	params.Context = ctx
-	intent, err := c.breaker.Execute(func() (*stripesdk.PaymentIntent, error) {
-		var best *stripesdk.PaymentIntent
-		found := c.intents.Search(params)
-		for found.Next() { // newest first
-			if intent := found.PaymentIntent(); best == nil || intent.Status == stripesdk.PaymentIntentStatusSucceeded {
-				best = intent
-			}
-		}
-		return best, found.Err()
-	})
-	if err != nil || intent == nil {
-		return nil, edge(err)
-	}
-	out := convert(intent)
-	return &out, nil
-}
-
-// Cancel gives up a payment that is not paid.
-//
-// Errors: unavailable; others are final.
-func (c *Client) Cancel(ctx context.Context, id, key string) (livestream.PaymentIntent, error) {
-	params := &stripesdk.PaymentIntentCancelParams{}
-	params.SetIdempotencyKey(idempotencyKey(key))
-	return c.call(ctx, &params.Params, func() (*stripesdk.PaymentIntent, error) { return c.intents.Cancel(id, params) })
-}
-
-func (c *Client) call(ctx context.Context, params *stripesdk.Params, do func() (*stripesdk.PaymentIntent, error)) (livestream.PaymentIntent, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
-	params.Context = ctx
-	intent, err := c.breaker.Execute(do)
+// ourID is an id in an object's metadata; zero for an object that is not ours.
+func ourID(metadata map[string]string, name string) uuid.UUID {
+	id, err := uuid.Parse(metadata[name])
 	if err != nil {
-		return livestream.PaymentIntent{}, edge(err)
+		return uuid.Nil
 	}
-	return convert(intent), nil
+	return id
 }
 
 // maxKey is how many characters Stripe takes for an idempotency key.
@@ -204,128 +170,4 @@ func idempotencyKey(key string) string {
 	}
 	sum := sha256.Sum256([]byte(key))
 	return "sha256/" + hex.EncodeToString(sum[:])
-}
-
-// intentOf takes a decline for the answer that it is: the error carries the
-// PaymentIntent.
-func intentOf(intent *stripesdk.PaymentIntent, err error) (*stripesdk.PaymentIntent, error) {
-	var e *stripesdk.Error
-	if errors.As(err, &e) && e.Type == stripesdk.ErrorTypeCard && e.PaymentIntent != nil {
-		return e.PaymentIntent, nil
-	}
-	return intent, err
-}
-
-func convert(intent *stripesdk.PaymentIntent) livestream.PaymentIntent {
-	out := livestream.PaymentIntent{
-		ID: intent.ID, ClientSecret: intent.ClientSecret, Status: livestream.PaymentIntentStatus(intent.Status),
-		Amount: intent.Amount, Currency: string(intent.Currency),
-	}
-	if last := intent.LastPaymentError; last != nil {
-		out.Failure = &livestream.Failure{Code: string(last.DeclineCode), Message: last.Msg}
-		if out.Failure.Code == "" {
-			out.Failure.Code = string(last.Code)
-		}
-	}
-	return out
-}
-
-// failing says whether Stripe was not reached, failed by itself or had too much
-// to do, which is what opens the breaker.
-func failing(err error) bool {
-	if err == nil {
-		return false
-	}
-	var e *stripesdk.Error
-	if !errors.As(err, &e) {
-		return true
-	}
-	return e.HTTPStatusCode >= 500 || e.HTTPStatusCode == http.StatusTooManyRequests
-}
-
-// retryable says whether asking again may help. A call under a key that another
-// one still works on gets that one's answer later. And a secret key that Stripe
-// does not take is ours to put right: payments wait for it.
-func retryable(err error) bool {
-	if failing(err) {
-		return true
-	}
-	var e *stripesdk.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	switch e.HTTPStatusCode {
-	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
-		return true
-	}
-	return false
-}
-
-// edge turns Stripe's errors into the domain's.
-func edge(err error) error {
-	if err == nil {
-		return nil
-	}
-	if errors.Is(err, context.Canceled) {
-		return err
-	}
-	if retryable(err) {
-		unavailable := livestream.Unavailable("the payment provider", err)
-		var e *stripesdk.Error
-		if errors.As(err, &e) && e.LastResponse != nil {
-			if seconds, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil && seconds > 0 {
-				unavailable.RetryAfter = time.Duration(seconds) * time.Second
-			}
-		}
-		return unavailable
-	}
-	var e *stripesdk.Error
-	errors.As(err, &e)
-	code := livestream.Code(e.Code)
-	if code == "" {
-		code = livestream.Code(e.Type)
-	}
-	return &livestream.Error{Code: code, Message: e.Msg, Err: err}
-}
-
-// ParseWebhook verifies an event's signature, which must not be older than five
-// minutes.
-//
-// Errors: invalid_signature.
-func (c *Client) ParseWebhook(body []byte, signature string) (livestream.StripeEvent, error) {
-	var (
-		event stripesdk.Event
-		err   = errors.New("there is no webhook secret")
-	)
-	for _, secret := range c.secrets {
-		event, err = webhook.ConstructEventWithOptions(body, signature, secret, webhook.ConstructEventOptions{
-			Tolerance: webhook.DefaultTolerance, IgnoreAPIVersionMismatch: true,
-		})
-		if err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return livestream.StripeEvent{}, &livestream.Error{Code: livestream.CodeInvalidStripeSignature, Message: "the signature does not fit, or is too old", Err: err}
-	}
-	out := livestream.StripeEvent{ID: event.ID, Type: string(event.Type), CreatedAt: time.Unix(event.Created, 0).UTC(), Payload: body}
-	if event.ID == "" || event.Data == nil {
-		return out, livestream.Errorf(livestream.CodeInvalidStripeSignature, "this is not an event")
-	}
-	text := func(keys ...string) string {
-		var value any = event.Data.Object
-		for _, key := range keys {
-			object, _ := value.(map[string]any)
-			value = object[key]
-		}
-		s, _ := value.(string)
-		return s
-	}
-	out.WorkflowID = text("metadata", metadataWorkflow)
-	if text("object") == "payment_intent" {
-		out.PaymentIntentID = text("id")
-	} else {
-		out.PaymentIntentID = text("payment_intent")
-	}
-	return out, nil
 }

@@ -33,15 +33,23 @@ func TestWebhookSaysWhatItIsAbout(t *testing.T) {
 	}{
 		"a PaymentIntent": {
 			`{"id":"pi_1","object":"payment_intent","metadata":{"workflow_id":"payment/u/k"}}`,
-			livestream.StripeEvent{PaymentIntentID: "pi_1", WorkflowID: "payment/u/k"},
+			livestream.StripeEvent{Object: "payment_intent", PaymentIntentID: "pi_1", WorkflowID: "payment/u/k"},
 		},
 		"a charge of one": {
 			`{"id":"ch_1","object":"charge","payment_intent":"pi_1","metadata":{"workflow_id":"payment/u/k"}}`,
-			livestream.StripeEvent{PaymentIntentID: "pi_1", WorkflowID: "payment/u/k"},
+			livestream.StripeEvent{Object: "charge", PaymentIntentID: "pi_1", WorkflowID: "payment/u/k"},
 		},
-		"somebody else's": {`{"id":"pi_2","object":"payment_intent","metadata":{}}`, livestream.StripeEvent{PaymentIntentID: "pi_2"}},
-		"another thing":   {`{"id":"cus_1","object":"customer"}`, livestream.StripeEvent{}},
-		"odd metadata":    {`{"id":5,"object":"payment_intent","metadata":[1]}`, livestream.StripeEvent{}},
+		"a refund": {
+			`{"id":"re_1","object":"refund","charge":"ch_1","payment_intent":"pi_1","metadata":{"workflow_id":"refund/r"}}`,
+			livestream.StripeEvent{Object: "refund", RefundID: "re_1", PaymentIntentID: "pi_1", WorkflowID: "refund/r"},
+		},
+		"a dispute": {
+			`{"id":"dp_1","object":"dispute","charge":"ch_1","payment_intent":"pi_1","metadata":{}}`,
+			livestream.StripeEvent{Object: "dispute", DisputeID: "dp_1", PaymentIntentID: "pi_1"},
+		},
+		"somebody else's": {`{"id":"pi_2","object":"payment_intent","metadata":{}}`, livestream.StripeEvent{Object: "payment_intent", PaymentIntentID: "pi_2"}},
+		"another thing":   {`{"id":"cus_1","object":"customer"}`, livestream.StripeEvent{Object: "customer"}},
+		"odd metadata":    {`{"id":5,"object":"payment_intent","metadata":[1]}`, livestream.StripeEvent{Object: "payment_intent"}},
 	} {
 		body := []byte(`{"id":"evt_1","type":"some.type","created":1700000000,"data":{"object":` + c.object + `}}`)
 		got, err := client.ParseWebhook(body, stripesim.Sign(body, secret, time.Now()))

@@ -1,0 +1,71 @@
+package stripe
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	stripesdk "github.com/stripe/stripe-go/v76"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// failing says whether Stripe was not reached, failed by itself or had too much
+// to do, which is what opens the breaker.
+func failing(err error) bool {
+	if err == nil {
+		return false
+	}
+	var e *stripesdk.Error
+	if !errors.As(err, &e) {
+		return true
+	}
+	return e.HTTPStatusCode >= 500 || e.HTTPStatusCode == http.StatusTooManyRequests
+}
+
+// retryable says whether asking again may help. A call under a key that another
+// one still works on gets that one's answer later. And a secret key that Stripe
+// does not take is ours to put right: payments wait for it.
+func retryable(err error) bool {
+	if failing(err) {
+		return true
+	}
+	var e *stripesdk.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.HTTPStatusCode {
+	case http.StatusConflict, http.StatusUnauthorized, http.StatusForbidden:
+		return true
+	}
+	return false
+}
+
+// edge turns Stripe's errors into the domain's.
+func edge(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	if retryable(err) {
+		unavailable := livestream.Unavailable("the payment provider", err)
+		var e *stripesdk.Error
+		if errors.As(err, &e) && e.LastResponse != nil {
+			if seconds, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil && seconds > 0 {
+				unavailable.RetryAfter = time.Duration(seconds) * time.Second
+			}
+		}
+		return unavailable
+	}
+	var e *stripesdk.Error
+	errors.As(err, &e)
+	code := livestream.Code(e.Code)
+	if code == "" {
+		code = livestream.Code(e.Type)
+	}
+	return &livestream.Error{Code: code, Message: e.Msg, Err: err}
+}
