@@ -19,6 +19,7 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/history/v1"
 	"go.temporal.io/api/workflow/v1"
+	"go.temporal.io/sdk/client"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -64,6 +65,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"payment_unavailable":    nil, // needs a database that is away
 	"payment_reset":          paymentReset,
 	"payment_reset_unbooked": nil, // needs a Stripe whose events do not come
+	"housekeeping":           housekeeping,
 }
 
 // TestRecord holds the recorded histories against the paths. With -record it
@@ -523,4 +525,21 @@ func (s *stack) pending(workflowID, step string) bool {
 func (s *stack) signal(workflowID, name string, arg any) {
 	s.Helper()
 	require.NoError(s, s.temporal.SignalWorkflow(s.ctx, workflowID, "", name, arg))
+}
+
+// housekeeping runs the schedule's workflow now.
+func housekeeping(s *stack) string {
+	handle := s.temporal.ScheduleClient().GetHandle(s.ctx, "housekeeping")
+	require.NoError(s, handle.Trigger(s.ctx, client.ScheduleTriggerOptions{}))
+	var id string
+	s.until("the schedule has run", func() bool {
+		schedule, err := handle.Describe(s.ctx)
+		require.NoError(s, err)
+		if len(schedule.Info.RecentActions) > 0 {
+			id = schedule.Info.RecentActions[0].StartWorkflowResult.WorkflowID
+		}
+		return id != ""
+	})
+	s.completed(id)
+	return id
 }

@@ -23,6 +23,7 @@ type Activities struct {
 	Archives      *activities.Archives
 	Media         *activities.Media
 	Transactions  *activities.Transactions
+	Housekeeping  *activities.Housekeeping
 }
 
 // Queues lists the queues that a worker can serve.
@@ -67,6 +68,8 @@ func New(c client.Client, queue string, a Activities, fatal func(error)) (worker
 	case workflows.QueueStream:
 		w.RegisterWorkflow(workflows.Stream)
 		w.RegisterActivity(a.Streams)
+		w.RegisterWorkflow(workflows.Housekeeping)
+		w.RegisterActivity(a.Housekeeping)
 	case workflows.QueueNotify:
 		w.RegisterWorkflow(workflows.NotifyFollowers)
 		w.RegisterActivity(a.Notifications)

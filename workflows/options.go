@@ -160,6 +160,20 @@ func chargeOnce(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// sweep is for deleting in batches, however many there are. Heartbeats tell of each
+// batch. Who fails for long is left to the next run.
+func sweep(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 2 * time.Hour,
+		HeartbeatTimeout:    time.Minute,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2,
+			MaximumInterval: 5 * time.Minute, MaximumAttempts: 10,
+		},
+		Summary: summary,
+	})
+}
+
 // abandoned is for a workflow that goes on by itself when its parent is done.
 func abandoned(ctx workflow.Context, id, queue, summary string, attributes temporal.SearchAttributes) workflow.Context {
 	return workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{

@@ -20,6 +20,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/storage/s3"
 	"github.com/livestream-pro/livestream-pro/workers"
 	"github.com/livestream-pro/livestream-pro/workflows"
+	steer "github.com/livestream-pro/livestream-pro/workflows/client"
 )
 
 type workerCmd struct {
@@ -76,6 +77,11 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, queue := range c.Queues {
+		if err := steer.New(temporal).EnsureSchedules(ctx, queue); err != nil {
+			return err
+		}
+	}
 	// A worker that ends by itself takes the process with it: one that does nothing
 	// must not look healthy.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -124,6 +130,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
+		Housekeeping:  &activities.Housekeeping{Keys: postgres.NewIdempotencyKeys(db), Sessions: postgres.NewSessions(db), StripeEvents: postgres.NewStripeEvents(db), Now: now},
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {

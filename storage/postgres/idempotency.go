@@ -28,10 +28,12 @@ RETURNING request_hash, resource_id, status, response`
 	saveResponseSQL = `-- name: idempotency_keys.save_response
 UPDATE idempotency_keys SET status = $4, response = $5 WHERE user_id = $1 AND operation = $2 AND key = $3 AND status = 0`
 
-	// What somebody else deletes or claims at the moment is left to the next call.
+	// What somebody else deletes or claims at the moment is left to the next call. A
+	// payment's key stays as long as the payment: its workflow is named after it, so
+	// that a key which was forgotten would meet another request's payment.
 	deleteOldKeysSQL = `-- name: idempotency_keys.delete_old
 DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY (
-	SELECT ctid FROM idempotency_keys WHERE created_at < $1
+	SELECT ctid FROM idempotency_keys WHERE created_at < $1 AND operation <> 'transaction'
 	ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ))`
 )
@@ -63,9 +65,9 @@ func (s *IdempotencyKeys) SaveResponse(ctx context.Context, userID uuid.UUID, op
 	return fail(ctx, "save response", err)
 }
 
-// DeleteOld forgets requests that were claimed before a time, the oldest first and
-// at most limit of them, and gives how many that were: fewer than limit when no
-// more are left.
+// DeleteOld forgets requests that were claimed before a time, payments excepted: the
+// oldest first and at most limit of them. It gives how many that were: fewer than
+// limit when no more are left.
 func (s *IdempotencyKeys) DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error) {
 	tag, err := s.db.primary.Exec(ctx, deleteOldKeysSQL, before, limit)
 	return tag.RowsAffected(), fail(ctx, "delete old idempotency keys", err)

@@ -84,6 +84,24 @@ func TestDeleteOldKeys(t *testing.T) {
 	}
 }
 
+// A payment's workflow is named after the key: whoever comes with it years later must
+// not meet another request's payment.
+func TestPaymentsKeysAreKept(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	first := newClaim(t, s.MustCreateUser(t).ID, "request")
+	first.Operation = "transaction"
+	_, err := s.Keys.Claim(ctx, first)
+	require.NoError(t, err)
+	s.MustExec(t, "UPDATE idempotency_keys SET created_at = now() - interval '3 years'")
+	deleted, err := s.Keys.DeleteOld(ctx, now(), 100)
+	require.NoError(t, err)
+	require.Zero(t, deleted)
+	record, err := s.Keys.Claim(ctx, first)
+	require.NoError(t, err)
+	require.Equal(t, first.ResourceID, record.ResourceID)
+}
+
 func TestKeysBelongToOneUserAndOperation(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)

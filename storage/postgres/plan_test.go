@@ -428,6 +428,10 @@ func calls(s *store) map[string]call {
 			_, err := s.Sessions.Ended(ctx, []uuid.UUID{member, other})
 			return err
 		}},
+		"old sessions": {rows: 1500, do: func(ctx context.Context) error {
+			_, err := s.Sessions.DeleteOld(ctx, now().Add(livestream.RefreshTokenLifetime+time.Hour), 100)
+			return err
+		}},
 
 		"follow and unfollow": {do: func(ctx context.Context) error {
 			if _, err := s.Follows.Follow(ctx, member, other); err != nil {
@@ -628,6 +632,10 @@ func calls(s *store) map[string]call {
 				return err
 			}
 			return s.StripeEvents.MarkDelivered(ctx, "evt_x")
+		}},
+		"old events of Stripe's": {rows: 500, do: func(ctx context.Context) error {
+			_, err := s.StripeEvents.DeleteOld(ctx, now().Add(time.Hour), 100)
+			return err
 		}},
 	}
 }

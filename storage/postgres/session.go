@@ -51,6 +51,17 @@ RETURNING id`
 
 	endedSQL = `-- name: sessions.ended
 SELECT id FROM sessions WHERE id = ANY($1) AND revoked_at IS NOT NULL`
+
+	// Who holds a login's row is the only one who deletes its tokens, so that the one
+	// who deletes the last of them sees that it is.
+	deleteOldTokensSQL = `-- name: sessions.delete_old_tokens
+DELETE FROM refresh_tokens WHERE hash = ANY (ARRAY (
+	SELECT t.hash FROM refresh_tokens t JOIN sessions s ON s.id = t.session_id
+	WHERE t.expires_at < $1 ORDER BY t.expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)) RETURNING session_id`
+
+	deleteEmptySQL = `-- name: sessions.delete_empty
+DELETE FROM sessions s WHERE id = ANY($1) AND NOT EXISTS (SELECT FROM refresh_tokens t WHERE t.session_id = s.id)`
 )
 
 type tokenRow struct {
@@ -148,4 +159,26 @@ func (s *Sessions) Ended(ctx context.Context, families []uuid.UUID) ([]uuid.UUID
 	}
 	ended, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
 	return ended, fail(ctx, "ended sessions", err)
+}
+
+// DeleteOld forgets tokens that expired before a time, the oldest first and at most
+// limit of them, and the logins that have none left. It gives how many tokens that
+// were: fewer than limit when no more are left. A token that is forgotten is refused
+// as one that expired is.
+func (s *Sessions) DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error) {
+	var deleted int64
+	err := s.db.inTx(ctx, func(tx querier) error {
+		rows, err := tx.Query(ctx, deleteOldTokensSQL, before, limit)
+		if err != nil {
+			return err
+		}
+		families, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+		if err != nil {
+			return err
+		}
+		deleted = int64(len(families))
+		_, err = tx.Exec(ctx, deleteEmptySQL, families)
+		return err
+	})
+	return deleted, fail(ctx, "delete old refresh tokens", err)
 }

@@ -201,3 +201,52 @@ func TestRotateAndRevokeAtOnce(t *testing.T) {
 	_, _, err := s.Sessions.Rotate(ctx, next.Hash, successor(t), now())
 	requireCode(t, livestream.CodeInvalidRefreshToken, err)
 }
+
+func TestDeleteOldSessions(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	user := s.MustCreateUser(t).ID
+	over, kept := s.MustLogIn(t, user), s.MustLogIn(t, user)
+	next := successor(t)
+	_, _, err := s.Sessions.Rotate(ctx, kept.Hash, next, now())
+	require.NoError(t, err)
+	for _, token := range []livestream.RefreshToken{over, kept} {
+		s.MustExec(t, "UPDATE refresh_tokens SET expires_at = now() - interval '2 days' WHERE hash = $1", token.Hash)
+	}
+
+	for _, deleted := range []int64{1, 1, 0} {
+		n, err := s.Sessions.DeleteOld(ctx, now().Add(-24*time.Hour), 1)
+		require.NoError(t, err)
+		require.Equal(t, deleted, n)
+	}
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM sessions WHERE id = $1", over.FamilyID), "it had no other token")
+	_, _, err = s.Sessions.Rotate(ctx, over.Hash, successor(t), now())
+	requireCode(t, livestream.CodeInvalidRefreshToken, err)
+	_, _, err = s.Sessions.Rotate(ctx, next.Hash, successor(t), now())
+	require.NoError(t, err, "its login goes on")
+}
+
+func TestDeleteOldSessionsAtOnce(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	token := s.MustLogIn(t, s.MustCreateUser(t).ID)
+	for range 40 {
+		next := successor(t)
+		_, _, err := s.Sessions.Rotate(ctx, token.Hash, next, now())
+		require.NoError(t, err)
+		token = next
+	}
+	sweep := func(int) error {
+		for {
+			if n, err := s.Sessions.DeleteOld(ctx, now().Add(2*livestream.RefreshTokenLifetime), 3); err != nil || n == 0 {
+				return err
+			}
+		}
+	}
+	for _, err := range race(8, sweep) {
+		require.NoError(t, err)
+	}
+	require.NoError(t, sweep(0), "who found the login in others' hands left the rest of it")
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM refresh_tokens"))
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM sessions"), "whoever takes the last token takes the login")
+}

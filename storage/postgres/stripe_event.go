@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"time"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -22,6 +23,12 @@ SELECT EXISTS (SELECT FROM stripe_events WHERE id = $1 AND delivered_at IS NOT N
 
 	markDeliveredSQL = `-- name: stripe_events.mark_delivered
 UPDATE stripe_events SET delivered_at = now() WHERE id = $1 AND delivered_at IS NULL`
+
+	deleteOldStripeEventsSQL = `-- name: stripe_events.delete_old
+DELETE FROM stripe_events WHERE ctid = ANY (ARRAY (
+	SELECT ctid FROM stripe_events WHERE received_at < $1 AND delivered_at IS NOT NULL
+	ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED
+))`
 )
 
 // Save keeps an event when it comes for the first time, and says whether it was
@@ -36,4 +43,11 @@ func (s *StripeEvents) Save(ctx context.Context, event livestream.StripeEvent) (
 func (s *StripeEvents) MarkDelivered(ctx context.Context, id string) error {
 	_, err := s.db.primary.Exec(ctx, markDeliveredSQL, id)
 	return fail(ctx, "mark stripe event delivered", err)
+}
+
+// DeleteOld forgets events that were received before a time and delivered: the
+// oldest first and at most limit of them. It gives how many that were.
+func (s *StripeEvents) DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error) {
+	tag, err := s.db.primary.Exec(ctx, deleteOldStripeEventsSQL, before, limit)
+	return tag.RowsAffected(), fail(ctx, "delete old stripe events", err)
 }

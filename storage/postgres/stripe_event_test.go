@@ -1,7 +1,9 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -39,4 +41,25 @@ func TestStripeEventAtOnceIsSavedOnce(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM stripe_events"))
+}
+
+func TestDeleteOldStripeEvents(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	for i := range 4 {
+		event := livestream.StripeEvent{ID: fmt.Sprint("evt_", i), Type: "payment_intent.succeeded", CreatedAt: now(), Payload: []byte("{}")}
+		_, err := s.StripeEvents.Save(ctx, event)
+		require.NoError(t, err)
+		s.MustExec(t, "UPDATE stripe_events SET received_at = now() - $1 * interval '1 day' WHERE id = $2", 10*i, event.ID)
+		if i != 2 {
+			require.NoError(t, s.StripeEvents.MarkDelivered(ctx, event.ID))
+		}
+	}
+	for _, deleted := range []int64{1, 1, 0} {
+		n, err := s.StripeEvents.DeleteOld(ctx, now().Add(-5*24*time.Hour), 1)
+		require.NoError(t, err)
+		require.Equal(t, deleted, n)
+	}
+	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM stripe_events WHERE id = 'evt_0'"), "it is not old")
+	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM stripe_events WHERE id = 'evt_2'"), "its payment has not heard of it")
 }

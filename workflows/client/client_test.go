@@ -65,6 +65,9 @@ func newID(t *testing.T) uuid.UUID {
 	return id
 }
 
+// daysAhead is how far in the future the housekeeping of these tests takes place.
+const daysAhead = 3 * 24 * time.Hour
+
 // work begins to serve a queue.
 func (s *scene) work(t *testing.T, queue string) {
 	t.Helper()
@@ -74,6 +77,10 @@ func (s *scene) work(t *testing.T, queue string) {
 			Store: postgres.NewStreams(s.db), Recordings: postgres.NewRecordings(s.db), Viewers: away{}, Chat: away{}, Now: now,
 		},
 		Transactions: &activities.Transactions{Store: postgres.NewTransactions(s.db), Stripe: away{}, Now: now},
+		Housekeeping: &activities.Housekeeping{
+			Keys: postgres.NewIdempotencyKeys(s.db), Sessions: postgres.NewSessions(s.db), StripeEvents: postgres.NewStripeEvents(s.db),
+			Now: func() time.Time { return now().Add(daysAhead) },
+		},
 	}, func(err error) { t.Log("a worker ended", err) })
 	require.NoError(t, err)
 	require.NoError(t, w.Start())

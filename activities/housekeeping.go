@@ -1,0 +1,63 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+)
+
+// OldRows deletes rows from before a time, the oldest first and at most limit of
+// them, and gives how many that were: fewer than limit when no more are left.
+type OldRows interface {
+	DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error)
+}
+
+// Housekeeping are the steps that delete what nothing needs any more.
+type Housekeeping struct {
+	Keys         OldRows
+	Sessions     OldRows
+	StripeEvents OldRows
+	Now          func() time.Time
+}
+
+// How long rows are kept that nothing needs any more.
+const (
+	keysKept     = 48 * time.Hour // clients are promised 24
+	sessionsKept = 24 * time.Hour // after the token has expired
+	// Stripe sends an event again for 3 days, and on demand for 30.
+	stripeEventsKept = 90 * 24 * time.Hour
+)
+
+// sweepBatch rows are deleted in one statement: few enough that nobody waits for it.
+const sweepBatch = 1000
+
+// DeleteIdempotencyKeys forgets requests whose keys are out of use, and gives how
+// many.
+func (a *Housekeeping) DeleteIdempotencyKeys(ctx context.Context) (int64, error) {
+	return a.sweep(ctx, a.Keys, keysKept)
+}
+
+// DeleteSessions forgets refresh tokens that have expired, with the logins that have
+// no other, and gives how many tokens.
+func (a *Housekeeping) DeleteSessions(ctx context.Context) (int64, error) {
+	return a.sweep(ctx, a.Sessions, sessionsKept)
+}
+
+// DeleteStripeEvents forgets events that their payments have heard of long ago, and
+// gives how many.
+func (a *Housekeeping) DeleteStripeEvents(ctx context.Context) (int64, error) {
+	return a.sweep(ctx, a.StripeEvents, stripeEventsKept)
+}
+
+func (a *Housekeeping) sweep(ctx context.Context, rows OldRows, kept time.Duration) (int64, error) {
+	before, total := a.Now().Add(-kept), int64(0)
+	for {
+		deleted, err := rows.DeleteOld(ctx, before, sweepBatch)
+		total += deleted
+		if err != nil || deleted < sweepBatch {
+			return total, edge(err)
+		}
+		activity.RecordHeartbeat(ctx, total)
+	}
+}
