@@ -216,7 +216,7 @@ func (s *stack) paidOnce(creator, payer member, transaction transactionView) {
 	s.completed(transaction.WorkflowID)
 	charges := s.stripe.Charges()
 	require.Len(s, charges, 1)
-	require.Equal(s, transaction.ID, charges[0].TransactionID)
+	require.Equal(s, transaction.ID, charges[0].Metadata["transaction_id"])
 	require.EqualValues(s, 1, s.number("SELECT count(*) FROM ledger_transactions WHERE transaction_id = $1", transaction.ID))
 	require.Zero(s, s.number("SELECT sum(amount)::bigint FROM ledger_entries"), "the ledger is balanced")
 	require.EqualValues(s, 450, creator.balance(), "500 less the fee")

@@ -250,7 +250,7 @@ func retryAPayment(x *section) {
 // charges are what was taken for one payment.
 func (s *stack) charges(tip transactionView) (charges []stripesim.Charge) {
 	for _, charge := range s.stripe.Charges() {
-		if charge.TransactionID == tip.ID {
+		if charge.Metadata["transaction_id"] == tip.ID {
 			charges = append(charges, charge)
 		}
 	}

@@ -30,7 +30,7 @@ func (c *caller) settled(id string) map[string]any {
 
 func (p *product) charges(transaction string) (n int) {
 	for _, charge := range p.stripe.Charges() {
-		if charge.TransactionID == transaction {
+		if charge.Metadata["transaction_id"] == transaction {
 			n++
 		}
 	}

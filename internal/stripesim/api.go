@@ -4,46 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
-
-// Faults are what goes wrong on demand; rates are from 0 to 1.
-type Faults struct {
-	LatencyMS      int     `json:"latency_ms"`    // of each call; a client that hangs up does not stop it
-	ErrorBefore    float64 `json:"error_before"`  // 500, nothing done
-	ErrorAfter     float64 `json:"error_after"`   // 500, all done
-	RateLimited    float64 `json:"rate_limited"`  // 429 with Retry-After
-	CutBefore      float64 `json:"cut_before"`    // the connection, nothing done
-	CutAfter       float64 `json:"cut_after"`     // the connection, all done
-	SearchLagMS    int     `json:"search_lag_ms"` // how old a PaymentIntent is before it is found
-	WebhooksTwice  float64 `json:"webhooks_twice"`
-	WebhookDelayMS int     `json:"webhook_delay_ms"` // a random time up to it, which reorders
-	WebhooksPaused bool    `json:"webhooks_paused"`
-}
-
-// SetFaults changes what goes wrong.
-func (s *Server) SetFaults(f Faults) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = f
-	close(s.faultsChanged)
-	s.faultsChanged = make(chan struct{})
-}
-
-func (s *Server) setFaults(w http.ResponseWriter, r *http.Request) {
-	var f Faults
-	decoder := json.NewDecoder(r.Body)
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&f); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	s.SetFaults(f)
-}
 
 // answer is what an idempotency key was answered the first time.
 type answer struct {
@@ -78,8 +44,8 @@ func invalid(code, message, param string) (int, any) {
 	return fail(http.StatusBadRequest, "invalid_request_error", code, message, param)
 }
 
-func missing(id string) (int, any) {
-	return fail(http.StatusNotFound, "invalid_request_error", "resource_missing", "No such payment_intent: '"+id+"'", "intent")
+func missing(kind, id string) (int, any) {
+	return fail(http.StatusNotFound, "invalid_request_error", "resource_missing", "No such "+kind+": '"+id+"'", "id")
 }
 
 func unexpected(i *Intent, what string) (int, any) {
@@ -90,9 +56,9 @@ func internalError() (int, any) {
 	return fail(http.StatusInternalServerError, "api_error", "", "Something went wrong on Stripe's end.", "")
 }
 
-// api wraps an operation in what all have: the key, faults and idempotency. The
-// operation runs under the lock.
-func (s *Server) api(operation func(form url.Values, id string) (int, any)) http.HandlerFunc {
+// api wraps an operation in what all have: the key, known parameters, faults and
+// idempotency. The operation runs under the lock.
+func (s *Server) api(operation func(form url.Values, id string) (int, any), parameters ...string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		form, err := readForm(r)
 		if err != nil {
@@ -104,15 +70,22 @@ func (s *Server) api(operation func(form url.Values, id string) (int, any)) http
 			return
 		}
 		s.mu.Lock()
-		s.requests++
 		faults := s.faults
+		taken := s.traffic.take(time.Now(), faults.CallsPerSecond)
 		s.mu.Unlock()
 		if s.ctx.Err() != nil || hit(faults.CutBefore) {
 			panic(http.ErrAbortHandler)
 		}
-		if hit(faults.RateLimited) {
+		if hit(faults.HangBefore) {
+			s.hang(r)
+		}
+		if !taken || hit(faults.RateLimited) {
 			w.Header().Set("Retry-After", "1")
 			refuse(w)(fail(http.StatusTooManyRequests, "invalid_request_error", "rate_limit", "Too many requests.", ""))
+			return
+		}
+		if name := unknown(form, parameters); name != "" {
+			refuse(w)(invalid("parameter_unknown", "Received unknown parameter: "+name, name))
 			return
 		}
 		call := call{path: r.URL.Path + "?" + form.Encode(), latency: time.Duration(faults.LatencyMS) * time.Millisecond}
@@ -132,6 +105,9 @@ func (s *Server) api(operation func(form url.Values, id string) (int, any)) http
 		if hit(faults.CutAfter) {
 			panic(http.ErrAbortHandler)
 		}
+		if hit(faults.HangAfter) {
+			s.hang(r)
+		}
 		out.write(w)
 	}
 }
@@ -149,6 +125,16 @@ func readForm(r *http.Request) (url.Values, error) {
 		form[name] = values
 	}
 	return form, nil
+}
+
+// unknown is a parameter that an operation does not take; empty: there is none.
+func unknown(form url.Values, parameters []string) string {
+	for name := range form {
+		if base, _, _ := strings.Cut(name, "["); !slices.Contains(parameters, base) {
+			return name
+		}
+	}
+	return ""
 }
 
 // call is a request as idempotency sees it.
@@ -170,7 +156,7 @@ func (r response) write(w http.ResponseWriter) {
 		w.Header().Set("Idempotent-Replayed", "true")
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Request-Id", "req_"+token())
+	w.Header().Set("Request-Id", newID("req"))
 	w.WriteHeader(r.status)
 	_, _ = w.Write(r.body) // the client may be gone
 }
@@ -245,5 +231,3 @@ func began(content any) bool {
 	f, failed := content.(failure)
 	return !failed || f.Error.Param == ""
 }
-
-func hit(rate float64) bool { return rate > 0 && rand.Float64() < rate }

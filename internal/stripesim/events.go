@@ -21,16 +21,16 @@ type event struct {
 	Done bool            `json:"done"`
 }
 
-// emit makes an event about a PaymentIntent as it is now, which goes out with
-// the next commit.
-func (s *Server) emit(kind string, i *Intent) {
-	if s.config.WebhookURL == "" {
+// emit makes an event about an object as it is now, which goes out with the next
+// commit.
+func (s *Server) emit(kind string, about object) {
+	if s.config.WebhookURL == "" || hit(s.faults.WebhooksLost) {
 		return
 	}
-	e := &event{ID: "evt_" + token()}
+	e := &event{ID: newID("evt")}
 	body, err := json.Marshal(map[string]any{
 		"id": e.ID, "object": "event", "type": kind, "created": time.Now().Unix(), "api_version": "2023-10-16", "livemode": false,
-		"pending_webhooks": 1, "data": map[string]any{"object": i},
+		"pending_webhooks": 1, "data": map[string]any{"object": about},
 	})
 	if err != nil {
 		panic(err) // plain structs of this package
@@ -86,21 +86,6 @@ func (s *Server) deliver(e *event, delay time.Duration) {
 	delete(s.events, e.ID)
 	s.note("event", &event{ID: e.ID, Done: true})
 	s.commit()
-}
-
-// sleep waits; false when the server was closed.
-func (s *Server) sleep(d time.Duration) bool {
-	if d <= 0 {
-		return s.ctx.Err() == nil
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.ctx.Done():
-		return false
-	}
 }
 
 // resumed waits while webhooks are paused; false when the server was closed.

@@ -60,14 +60,13 @@ func (s *Server) replay(file string) (err error) {
 func (s *Server) apply(c change) error {
 	switch c.Kind {
 	case "intent":
-		var i Intent
-		if err := json.Unmarshal(c.Value, &i); err != nil {
-			return err
-		}
-		if _, ok := s.intents[i.ID]; !ok {
-			s.order = append(s.order, i.ID)
-		}
-		s.intents[i.ID] = &i
+		return restore(c.Value, &s.intents)
+	case "charge":
+		return restore(c.Value, &s.charges)
+	case "refund":
+		return restore(c.Value, &s.refunds)
+	case "dispute":
+		return restore(c.Value, &s.disputes)
 	case "answer":
 		var a answer
 		if err := json.Unmarshal(c.Value, &a); err != nil {
@@ -85,6 +84,15 @@ func (s *Server) apply(c change) error {
 			s.events[e.ID] = &e
 		}
 	}
+	return nil
+}
+
+func restore[T object](value json.RawMessage, to *shelf[T]) error {
+	var o T
+	if err := json.Unmarshal(value, &o); err != nil {
+		return err
+	}
+	to.put(o)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -44,13 +45,19 @@ func TestRestartForgetsNothing(t *testing.T) {
 	response, err := http.Post(address+"/_sim/payment_intents/"+waits+"/authenticate", "application/json", strings.NewReader(`{"succeed":true}`))
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
-	before := simulator.Charges()
-	require.Len(t, before, 2)
+	post(t, address+"/v1/refunds", "", refund(waits, "100"))
+	post(t, address+"/v1/disputes/"+disputeOf(t, address, paid(t, address, "pm_card_createDispute")), "", url.Values{"evidence[uncategorized_text]": {"losing_evidence"}})
+	before, refunds, disputes := simulator.Charges(), simulator.Refunds(), simulator.Disputes()
+	require.Len(t, before, 3)
+	require.Len(t, refunds, 1)
+	require.Len(t, disputes, 1)
 	simulator.Close()
 
 	for range 2 { // the second start reads what the first one left
 		simulator, address = restarted(t, file, "")
 		require.Equal(t, before, simulator.Charges())
+		require.Equal(t, refunds, simulator.Refunds())
+		require.Equal(t, disputes, simulator.Disputes())
 		for method, first := range answers {
 			again := post(t, address+"/v1/payment_intents", "key of "+method, payment(method))
 			require.True(t, again.replayed)
@@ -60,6 +67,13 @@ func TestRestartForgetsNothing(t *testing.T) {
 		require.Equal(t, before, simulator.Charges())
 		simulator.Close()
 	}
+}
+
+func disputeOf(tb testing.TB, address, intent string) string {
+	tb.Helper()
+	ids, _ := list(tb, address+"/v1/disputes?payment_intent="+intent)
+	require.Len(tb, ids, 1)
+	return ids[0]
 }
 
 // A crash can cut the journal anywhere. Each line is there as a whole or not at

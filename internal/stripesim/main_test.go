@@ -87,7 +87,11 @@ func (a answer) field(tb testing.TB, path string) string {
 
 // send calls the API; an error is a connection that was cut.
 func send(method, address, key string, form url.Values) (answer, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	return sendWithin(20*time.Second, method, address, key, form)
+}
+
+func sendWithin(patience time.Duration, method, address, key string, form url.Values) (answer, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, address, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -140,7 +144,12 @@ type received struct {
 	ID   string `json:"id"`
 	Type string `json:"type"`
 	Data struct {
-		Object stripesim.Intent `json:"object"`
+		Object struct {
+			ID       string            `json:"id"`
+			Amount   int64             `json:"amount"`
+			Status   string            `json:"status"`
+			Metadata map[string]string `json:"metadata"`
+		} `json:"object"`
 	} `json:"data"`
 	signature string
 	body      []byte
@@ -204,4 +213,28 @@ func (in *inbox) of(kind string) []received {
 func eventually(tb testing.TB, condition func() bool, what string) {
 	tb.Helper()
 	require.Eventually(tb, condition, 30*time.Second, 10*time.Millisecond, what)
+}
+
+// paid makes a payment and gives its PaymentIntent's id.
+func paid(tb testing.TB, address, method string) string {
+	tb.Helper()
+	a := post(tb, address+"/v1/payment_intents", "", payment(method))
+	require.Equal(tb, "succeeded", a.field(tb, "status"), a.body)
+	return a.field(tb, "id")
+}
+
+// list gives the ids on a page, and whether there is more.
+func list(tb testing.TB, address string) (ids []string, more bool) {
+	tb.Helper()
+	a := get(tb, address)
+	require.Equal(tb, 200, a.status, a.body)
+	var page struct {
+		Data []struct{ ID string }
+		More bool `json:"has_more"`
+	}
+	require.NoError(tb, json.Unmarshal([]byte(a.body), &page))
+	for _, o := range page.Data {
+		ids = append(ids, o.ID)
+	}
+	return ids, page.More
 }

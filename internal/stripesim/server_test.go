@@ -1,6 +1,7 @@
 package stripesim_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -69,7 +70,7 @@ func TestStatesOfAPaymentIntent(t *testing.T) {
 	require.Equal(t, "succeeded", paid.field(t, "status"))
 	require.Empty(t, paid.field(t, "last_payment_error"))
 	for _, step := range []string{"/confirm", "/cancel"} {
-		late := post(t, intent+step, "", url.Values{"payment_method": {"pm_card_visa"}})
+		late := post(t, intent+step, "", nil)
 		require.Equal(t, 400, late.status)
 		require.Equal(t, "payment_intent_unexpected_state", late.field(t, "error.code"))
 	}
@@ -117,7 +118,9 @@ func TestBadRequests(t *testing.T) {
 		"no money":               with("amount", "0"),
 		"amount with a tail":     with("amount", "500x"),
 		"currency in upper case": with("currency", "USD"),
+		"too much money":         with("amount", "100000000"),
 		"unknown payment method": with("payment_method", "pm_card_unknown"),
+		"unknown parameter":      with("amonut", "500"),
 	} {
 		a := post(t, address+"/v1/payment_intents", "one key for all", form)
 		require.Equal(t, 400, a.status, name)
@@ -248,13 +251,19 @@ func TestFaults(t *testing.T) {
 		"too many":    {stripesim.Faults{RateLimited: 1}, 429, 0},
 		"cut before":  {stripesim.Faults{CutBefore: 1}, 0, 0},
 		"cut after":   {stripesim.Faults{CutAfter: 1}, 0, 1},
+		"hang before": {stripesim.Faults{HangBefore: 1}, 0, 0},
+		"hang after":  {stripesim.Faults{HangAfter: 1}, 0, 1},
 		"just slower": {stripesim.Faults{LatencyMS: 20}, 200, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			simulator, address := start(t, stripesim.Config{})
 			simulator.SetFaults(c.faults)
-			a, err := send(http.MethodPost, address+"/v1/payment_intents", "k", payment("pm_card_visa"))
+			patience := 20 * time.Second
+			if c.faults.HangBefore+c.faults.HangAfter > 0 {
+				patience = 300 * time.Millisecond
+			}
+			a, err := sendWithin(patience, http.MethodPost, address+"/v1/payment_intents", "k", payment("pm_card_visa"))
 			if c.status == 0 {
 				require.Error(t, err)
 			} else {
@@ -303,4 +312,23 @@ func TestFaultsAreSetOverHTTP(t *testing.T) {
 	require.Equal(t, 429, get(t, address+"/v1/payment_intents/pi_x").status)
 	require.Equal(t, 200, set(`{}`))
 	require.Equal(t, 404, get(t, address+"/v1/payment_intents/pi_x").status)
+}
+
+func TestTooManyCallsInASecond(t *testing.T) {
+	t.Parallel()
+	simulator, address := start(t, stripesim.Config{})
+	simulator.SetFaults(stripesim.Faults{CallsPerSecond: 5})
+	taken, refused := 0, 0
+	for refused == 0 {
+		switch a := get(t, address+"/v1/payment_intents"); a.status {
+		case http.StatusOK:
+			taken++
+		case http.StatusTooManyRequests:
+			refused++
+		}
+	}
+	require.GreaterOrEqual(t, taken, 5)
+	require.GreaterOrEqual(t, simulator.BusiestSecond(), 6)
+	require.Equal(t, fmt.Sprint(taken+refused), get(t, address+"/_sim/stats").field(t, "requests"))
+	eventually(t, func() bool { return get(t, address+"/v1/payment_intents").status == http.StatusOK }, "a second later")
 }
