@@ -2,7 +2,10 @@
 
 package ffmpeg
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+)
 
 // childAttributes put a program in a group of its own, which can be killed as a
 // whole.
@@ -11,3 +14,8 @@ func childAttributes() *syscall.SysProcAttr {
 }
 
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
+
+// restrict does nothing: only Linux limits a program that runs already.
+func restrict(int, int64, limits) error { return nil }
+
+func stopped(*os.ProcessState) bool { return false }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // GenerateOptions says what a made-up recording is like.
@@ -55,6 +57,9 @@ func (o GenerateOptions) withDefaults(dst string) GenerateOptions {
 	return o
 }
 
+// unlimited is for what we make of nothing ourselves.
+var unlimited = limits{cpu: math.MaxInt32 * time.Second, file: math.MaxInt64}
+
 func isWebM(dst string) bool { return strings.EqualFold(filepath.Ext(dst), ".webm") }
 
 // Generate makes a recording for tests and demonstrations: a moving picture with
@@ -89,7 +94,7 @@ func (t *Tool) Generate(ctx context.Context, dst string, options GenerateOptions
 		outputs = append(outputs, "-c:a", codec, "-b:a", "96k", "-ac", "2")
 	}
 	args := append(append(inputs, outputs...), "-threads", t.threads, "file:"+dst)
-	if err := t.encode(ctx, "", args, "out_time_us", func(string) {}); err != nil {
+	if err := t.encode(ctx, "", args, unlimited, "out_time_us", func(string) {}); err != nil {
 		return fmt.Errorf("generate: %w", err)
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -21,8 +22,16 @@ import (
 // Limits of what becomes an archive.
 const (
 	maxSide    = 8192
+	maxPixels  = 8192 * 4320
 	maxSeconds = 12 * 60 * 60
 )
+
+// probing are the limits of a look into a file. It reads all packets of one that was
+// written live, and decodes a few.
+var probing = limits{cpu: 10 * time.Minute}
+
+// maxAnswer is how many bytes ffprobe may tell of a file: of a hundred tracks.
+const maxAnswer = 64 << 10
 
 // entries are what is asked of ffprobe. Its maker's tags are not among them: one
 // can be as long as the file.
@@ -69,10 +78,18 @@ func (t *Tool) Probe(ctx context.Context, file string) (livestream.MediaInfo, er
 		return livestream.MediaInfo{}, refuse(livestream.FailureNotVideo, sayEmpty, nil)
 	}
 	var out bytes.Buffer
-	args := append([]string{"-hide_banner", "-loglevel", "error", "-show_entries", entries, "-of", "json"}, input(file)...)
-	err = t.run(ctx, t.ffprobe, "", args, func(line string) bool { out.WriteString(line); return true })
+	args := append([]string{"-hide_banner", "-loglevel", "error", "-show_entries", entries, "-of", "json"}, examined(file)...)
+	err = t.run(ctx, t.ffprobe, "", args, probing, func(line string) bool {
+		if out.Len() < maxAnswer {
+			out.WriteString(line)
+		}
+		return true
+	})
 	if err != nil {
 		return livestream.MediaInfo{}, unreadable(err, looks)
+	}
+	if out.Len() >= maxAnswer {
+		return livestream.MediaInfo{}, refuse(livestream.FailureUnsupported, sayTooMuch, errors.New("it has too many tracks"))
 	}
 	var p probed
 	if err := json.Unmarshal(out.Bytes(), &p); err != nil {
@@ -117,7 +134,11 @@ func (p probed) info(size int64) (livestream.MediaInfo, error) {
 		return info, refuse(livestream.FailureNotVideo, sayNothing, nil)
 	case info.VideoCodec != "" && (info.Width < 2 || info.Height < 2):
 		return info, refuse(livestream.FailureCorrupt, sayDamaged, fmt.Errorf("the picture is %dx%d", info.Width, info.Height))
-	case info.Width > maxSide || info.Height > maxSide:
+	case info.VideoCodec != "" && !slices.Contains(videoCodecs, info.VideoCodec):
+		return info, refuse(livestream.FailureUnsupported, sayCodec, fmt.Errorf("the video is %s", info.VideoCodec))
+	case info.AudioCodec != "" && !slices.Contains(audioCodecs, info.AudioCodec):
+		return info, refuse(livestream.FailureUnsupported, sayCodec, fmt.Errorf("the sound is %s", info.AudioCodec))
+	case info.Width > maxSide || info.Height > maxSide || info.Width*info.Height > maxPixels:
 		return info, refuse(livestream.FailureUnsupported, sayTooBig, fmt.Errorf("the picture is %dx%d", info.Width, info.Height))
 	case info.DurationSeconds > maxSeconds:
 		return info, tooLong(info.DurationSeconds)
@@ -141,7 +162,7 @@ func (t *Tool) measure(ctx context.Context, file string, info livestream.MediaIn
 		args = append(args, "-read_intervals", strconv.FormatFloat(start+from, 'f', 3, 64)+"%")
 	}
 	end := math.Inf(-1)
-	err := t.run(ctx, t.ffprobe, "", append(args, input(file)...), func(line string) bool {
+	err := t.run(ctx, t.ffprobe, "", append(args, examined(file)...), probing, func(line string) bool {
 		fields := strings.Split(line, ",")
 		if pts, err := strconv.ParseFloat(fields[0], 64); err == nil {
 			length := 0.0
@@ -199,6 +220,8 @@ func (s probedStream) frameRate() float64 {
 	return average
 }
 
+var refusedCodec = regexp.MustCompile(`Codec \([a-z0-9_-]+\) not on whitelist`)
+
 var refusedFormat = regexp.MustCompile(`\[([a-z0-9_,]+) @ [^]]*\] Format not on whitelist`)
 
 // recordings are the containers that can hold a recording but that we do not
@@ -217,6 +240,9 @@ func unreadable(err error, looks bool) error {
 			return refuse(livestream.FailureUnsupported, sayContainer, err)
 		}
 		return refuse(livestream.FailureNotVideo, sayNotVideo, err)
+	}
+	if refusedCodec.MatchString(failed.stderr) {
+		return refuse(livestream.FailureUnsupported, sayCodec, err)
 	}
 	if !strings.Contains(failed.stderr, "Invalid data found") && !strings.Contains(failed.stderr, "End of file") {
 		return err

@@ -5,15 +5,38 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // errStalled is why a program was killed that got nowhere.
 var errStalled = errors.New("it made no progress and was killed")
+
+// errExhausted is why a program ended that took all it may take.
+var errExhausted = errors.New("it took more than it may")
+
+// limits are what a program may take, so that a file that was made for it takes no
+// worker down. Its memory is limited too, by Config.
+type limits struct {
+	cpu  time.Duration // of all its threads together
+	file int64         // bytes of each file that it writes
+}
+
+// cpuPerSecond is how much processor time a second of media may cost: an 8K picture
+// at 60 frames a second, in the slowest of our decoders, takes less.
+const cpuPerSecond = 120
+
+// working are the limits of a step that works on that much media and writes files no
+// larger than a segment.
+func working(seconds float64) limits {
+	return limits{cpu: 2*time.Minute + time.Duration(seconds*cpuPerSecond)*time.Second, file: 1 << 30}
+}
 
 // killGrace is how long the pipes of a killed program may stay open.
 const killGrace = 5 * time.Second
@@ -33,7 +56,7 @@ func (e *programError) Unwrap() error { return e.err }
 
 // run runs a program in dir until it ends. Each line that it writes goes to
 // line, which says whether it shows progress.
-func (t *Tool) run(ctx context.Context, program, dir string, args []string, line func(string) bool) error {
+func (t *Tool) run(ctx context.Context, program, dir string, args []string, may limits, line func(string) bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(t.stall, func() { cancel(errStalled) })
@@ -48,7 +71,8 @@ func (t *Tool) run(ctx context.Context, program, dir string, args []string, line
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
 	// A decoder that a hostile file has taken over finds no secrets here.
-	cmd.Env = []string{"LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1"}
+	// Each arena of the allocator takes 64 MiB of the address space that is limited.
+	cmd.Env = []string{"LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1", "MALLOC_ARENA_MAX=4"}
 	cmd.SysProcAttr = childAttributes()
 	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
 	cmd.WaitDelay = killGrace
@@ -63,6 +87,9 @@ func (t *Tool) run(ctx context.Context, program, dir string, args []string, line
 			err = context.Cause(ctx)
 		}
 		return fmt.Errorf("start %s: %w", name, err)
+	}
+	if err := restrict(cmd.Process.Pid, t.memory, may); err != nil {
+		cancel(fmt.Errorf("limit it: %w", err))
 	}
 	lines := bufio.NewScanner(stdout)
 	lines.Buffer(nil, 1<<20)
@@ -80,20 +107,29 @@ func (t *Tool) run(ctx context.Context, program, dir string, args []string, line
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", name, context.Cause(ctx))
+	case exhausted(cmd.ProcessState, stderr.String(), may):
+		return refuse(livestream.FailureUnsupported, sayTooMuch, fmt.Errorf("%s: %w: %s", name, errExhausted, stderr))
 	default:
 		return &programError{program: name, stderr: stderr.String(), err: err}
 	}
 }
 
+// exhausted says whether a program ended at one of its limits. ffmpeg ends in order
+// when its time is over, and says no more of memory than that there was none: the
+// machine itself, when it has none left, kills.
+func exhausted(state *os.ProcessState, stderr string, may limits) bool {
+	return stopped(state) || state.UserTime()+state.SystemTime() >= may.cpu || strings.Contains(stderr, "Cannot allocate memory")
+}
+
 // encode runs ffmpeg. Progress is called whenever it got further, with what
 // field of its progress report says.
-func (t *Tool) encode(ctx context.Context, dir string, args []string, field string, progress func(value string)) error {
+func (t *Tool) encode(ctx context.Context, dir string, args []string, may limits, field string, progress func(value string)) error {
 	all := append([]string{
 		"-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y",
 		"-filter_complex_threads", t.threads,
 	}, args...)
 	last := ""
-	return t.run(ctx, t.ffmpeg, dir, all, func(line string) bool {
+	return t.run(ctx, t.ffmpeg, dir, all, may, func(line string) bool {
 		key, value, _ := strings.Cut(line, "=")
 		if key != field || value == last {
 			return false

@@ -43,10 +43,11 @@ func (t *Tool) picture(ctx context.Context, src string, at float64, info livestr
 	args := append([]string{"-threads", t.threads}, input(src, from(at)...)...)
 	args = append(args, "-filter_complex", filter, "-map", "[v]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
 		"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", filepath.Base(dst))
-	return t.encode(ctx, filepath.Dir(dst), args, "frame", func(string) {})
+	return t.encode(ctx, filepath.Dir(dst), args, working(thumbnailReach), "frame", func(string) {})
 }
 
 const (
 	thumbnailFrames  = 30
-	thumbnailQuality = 3 // 2 is best, 31 worst
+	thumbnailReach   = 60 // seconds of media to decode, at most, to find them
+	thumbnailQuality = 3  // 2 is best, 31 worst
 )

@@ -27,6 +27,11 @@ type Config struct {
 	// reproducible: workers that share an archive should share it.
 	Threads int
 
+	// MemoryBytes is how much address space a program may take, stacks and libraries
+	// included. By default 4 GiB: an 8K picture in ten bits and the pictures that it
+	// refers to fit in. A recording that takes more is refused.
+	MemoryBytes int64
+
 	// StallTimeout is how long a program may run without getting anywhere before
 	// it is killed. By default one minute: a slow disk gets over that, a hung
 	// decoder does not.
@@ -44,6 +49,9 @@ func (c Config) WithDefaults() Config {
 	if c.Threads == 0 {
 		c.Threads = runtime.GOMAXPROCS(0)
 	}
+	if c.MemoryBytes == 0 {
+		c.MemoryBytes = 4 << 30
+	}
 	if c.StallTimeout == 0 {
 		c.StallTimeout = time.Minute
 	}
@@ -53,6 +61,9 @@ func (c Config) WithDefaults() Config {
 func (c Config) validate() error {
 	if c.Threads < 0 {
 		return fmt.Errorf("ffmpeg: Threads is %d", c.Threads)
+	}
+	if c.MemoryBytes < 0 {
+		return fmt.Errorf("ffmpeg: MemoryBytes is %d", c.MemoryBytes)
 	}
 	if c.StallTimeout < 0 {
 		return fmt.Errorf("ffmpeg: StallTimeout is %s", c.StallTimeout)
@@ -65,6 +76,7 @@ func (c Config) validate() error {
 type Tool struct {
 	ffmpeg, ffprobe string
 	threads         string
+	memory          int64
 	stall           time.Duration
 }
 
@@ -74,7 +86,7 @@ func New(config Config) (*Tool, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
-	t := &Tool{threads: strconv.Itoa(config.Threads), stall: config.StallTimeout}
+	t := &Tool{threads: strconv.Itoa(config.Threads), memory: config.MemoryBytes, stall: config.StallTimeout}
 	var err error
 	if t.ffmpeg, err = find(config.FFmpeg); err != nil {
 		return nil, err
@@ -100,10 +112,35 @@ func find(program string) (string, error) {
 // input is how a recording is opened. Its maker is not to be trusted: only the
 // allowed containers are read, so that a playlist cannot name other files, and
 // nothing but files, so that none can reach the network. Tracks of a MOV that lie
-// in other files are off in ffmpeg by default (enable_drefs).
-func input(src string, options ...string) []string {
-	args := append([]string{"-protocol_whitelist", "file", "-format_whitelist", demuxers}, options...)
+// in other files are off in ffmpeg by default (enable_drefs). Of ffmpeg's hundreds of
+// decoders those run that recordings are made with, on pictures of the size that we
+// take: what a stream's headers say of it may change on the way.
+func input(src string, options ...string) []string { return guarded(src, decoders, options) }
+
+// examined is input for ffprobe, which prepares a decoder for every track and gives up
+// at the first that it may not: for the ones that recordings have beside theirs, too.
+func examined(src string, options ...string) []string {
+	return guarded(src, decoders+","+companions, options)
+}
+
+func guarded(src, decoders string, options []string) []string {
+	args := append([]string{
+		"-protocol_whitelist", "file", "-format_whitelist", demuxers,
+		"-codec_whitelist", decoders, "-max_pixels", strconv.Itoa(maxPixels),
+	}, options...)
 	return append(args, "-i", "file:"+src)
 }
 
-const demuxers = "mov,matroska,flv,mpegts"
+const (
+	demuxers = "mov,matroska,flv,mpegts"
+	decoders = "h264,hevc,vp8,vp9,libdav1d,libaom-av1,aac,aac_latm,opus,libopus,mp3,mp3float"
+
+	// companions are of covers and subtitles.
+	companions = "mjpeg,png,ssa,ass,srt,subrip,text,mov_text,webvtt,dvbsub,dvdsub,pgssub,cc_dec"
+)
+
+// The codecs, as ffprobe names them, that recordings may be made with.
+var (
+	videoCodecs = []string{"h264", "hevc", "vp8", "vp9", "av1"}
+	audioCodecs = []string{"aac", "aac_latm", "opus", "mp3"}
+)

@@ -55,7 +55,7 @@ func (t *Tool) TranscodeChunk(ctx context.Context, src string, info livestream.M
 	want := c.end - c.first
 	for _, c.seek = range seeks(info, chunk) {
 		var made int64
-		err := t.encode(ctx, dir, c.args(t.threads), "frame", func(value string) {
+		err := t.encode(ctx, dir, c.args(t.threads), working(chunk.Duration), "frame", func(value string) {
 			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 				made = n
 				progress(min(float64(n)/c.rate.float(), chunk.Duration))
@@ -186,7 +186,7 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 	args := append([]string{"-threads", t.threads}, input(src)...)
 	args = append(args, "-filter_complex", filter, "-map", "[a]", "-c:a", "aac", "-b:a", strconv.Itoa(audioBitrate), "-flags:a", "+bitexact")
 	args = append(args, segments(livestream.AudioRendition, 0)...)
-	err = t.encode(ctx, dir, args, "out_time_us", func(value string) {
+	err = t.encode(ctx, dir, args, working(info.DurationSeconds), "out_time_us", func(value string) {
 		if us, err := strconv.ParseInt(value, 10, 64); err == nil {
 			progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))
 		}
