@@ -709,6 +709,24 @@ type Rendition struct {
 	Width   int    `json:"width"`
 }
 
+// ReplayList defines model for ReplayList.
+type ReplayList struct {
+	Data       []ReplayMessage `json:"data"`
+	NextCursor *NextCursor     `json:"next_cursor"`
+}
+
+// ReplayMessage defines model for ReplayMessage.
+type ReplayMessage struct {
+	// ID The id of the event by which it was told
+	ID int64 `json:"id"`
+
+	// OffsetSeconds From the recording's begin, which is when the stream went live
+	OffsetSeconds float64   `json:"offset_seconds"`
+	SentAt        time.Time `json:"sent_at"`
+	Text          string    `json:"text"`
+	User          ChatUser  `json:"user"`
+}
+
 // Session defines model for Session.
 type Session struct {
 	AccessToken string `json:"access_token"`
@@ -960,6 +978,21 @@ type ListArchivesParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// GetArchiveChatParams defines parameters for GetArchiveChat.
+type GetArchiveChatParams struct {
+	// From Seconds into the recording
+	From *float64 `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Seconds into the recording, not included; the end when it is left out
+	To *float64 `form:"to,omitempty" json:"to,omitempty"`
+
+	// Limit Entries on a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListNotificationsParams defines parameters for ListNotifications.
 type ListNotificationsParams struct {
 	// Unread true leaves out what was read
@@ -1127,6 +1160,9 @@ type ServerInterface interface {
 	// GetArchive An archive
 	// (GET /api/archives/{id})
 	GetArchive(c *gin.Context, id ID)
+	// GetArchiveChat What was said in the chat, by its place in the recording
+	// (GET /api/archives/{id}/chat)
+	GetArchiveChat(c *gin.Context, id ID, params GetArchiveChatParams)
 	// Login Get tokens for a password
 	// (POST /api/auth/login)
 	Login(c *gin.Context)
@@ -1381,6 +1417,66 @@ func (siw *ServerInterfaceWrapper) GetArchive(c *gin.Context) {
 	}
 
 	siw.Handler.GetArchive(c, id)
+}
+
+// GetArchiveChat operation middleware
+func (siw *ServerInterfaceWrapper) GetArchiveChat(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetArchiveChatParams
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "number", Format: "double"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetArchiveChat(c, id, params)
 }
 
 // Login operation middleware
@@ -2563,6 +2659,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/archives", wrapper.ListArchives)
 	router.DELETE(options.BaseURL+"/api/archives/:id", wrapper.DeleteArchive)
 	router.GET(options.BaseURL+"/api/archives/:id", wrapper.GetArchive)
+	router.GET(options.BaseURL+"/api/archives/:id/chat", wrapper.GetArchiveChat)
 	router.GET(options.BaseURL+"/api/notifications", wrapper.ListNotifications)
 	router.POST(options.BaseURL+"/api/notifications/read", wrapper.ReadNotifications)
 	router.GET(options.BaseURL+"/api/transactions", wrapper.ListTransactions)
@@ -2714,6 +2811,46 @@ type GetArchivedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetArchivedefaultApplicationProblemPlusJSONResponse) VisitGetArchiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetArchiveChatRequestObject struct {
+	ID     ID `json:"id"`
+	Params GetArchiveChatParams
+}
+
+type GetArchiveChatResponseObject interface {
+	VisitGetArchiveChatResponse(w http.ResponseWriter) error
+}
+
+type GetArchiveChat200JSONResponse ReplayList
+
+func (response GetArchiveChat200JSONResponse) VisitGetArchiveChatResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetArchiveChatdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetArchiveChatdefaultApplicationProblemPlusJSONResponse) VisitGetArchiveChatResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4323,6 +4460,9 @@ type StrictServerInterface interface {
 	// GetArchive An archive
 	// (GET /api/archives/{id})
 	GetArchive(ctx context.Context, request GetArchiveRequestObject) (GetArchiveResponseObject, error)
+	// GetArchiveChat What was said in the chat, by its place in the recording
+	// (GET /api/archives/{id}/chat)
+	GetArchiveChat(ctx context.Context, request GetArchiveChatRequestObject) (GetArchiveChatResponseObject, error)
 	// Login Get tokens for a password
 	// (POST /api/auth/login)
 	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
@@ -4600,6 +4740,33 @@ func (sh *strictHandler) GetArchive(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetArchiveResponseObject); ok {
 		if err := validResponse.VisitGetArchiveResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetArchiveChat operation middleware
+func (sh *strictHandler) GetArchiveChat(ctx *gin.Context, id ID, params GetArchiveChatParams) {
+	var request GetArchiveChatRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetArchiveChat(ctx, request.(GetArchiveChatRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetArchiveChat")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetArchiveChatResponseObject); ok {
+		if err := validResponse.VisitGetArchiveChatResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -21,6 +21,7 @@ type Chats interface {
 	SetSettings(ctx context.Context, streamID uuid.UUID, patch livestream.ChatSettingsPatch) (livestream.ChatSettings, error)
 	Ban(ctx context.Context, ban livestream.ChatBan) error
 	Unban(ctx context.Context, streamID, userID uuid.UUID) error
+	Replay(ctx context.Context, streamID uuid.UUID, from, to time.Time, page livestream.Page) (livestream.List[livestream.ChatEvent], error)
 	Messages(ctx context.Context, streamID uuid.UUID, before int64, limit int) ([]livestream.ChatEvent, error)
 	Deleted(ctx context.Context, streamID uuid.UUID, ids []int64) ([]int64, error)
 	Delete(ctx context.Context, streamID uuid.UUID, id int64, event json.RawMessage) error
@@ -57,11 +58,15 @@ func (s *Server) ListChatMessages(ctx context.Context, request ListChatMessagesR
 		next = &before
 	}
 	return ListChatMessages200JSONResponse{Data: each(messages, func(r livestream.ChatRecord) ChatMessage {
-		return ChatMessage{ID: r.ID, Text: r.Text, SentAt: r.SentAt, User: ChatUser{
-			ID: r.User.ID, Username: r.User.Username, DisplayName: r.User.DisplayName,
-			Roles: each(r.User.Roles, func(role string) ChatUserRoles { return ChatUserRoles(role) }),
-		}}
+		return ChatMessage{ID: r.ID, Text: r.Text, SentAt: r.SentAt, User: chatUserOf(r.User)}
 	}), NextCursor: next}, nil
+}
+
+func chatUserOf(u livestream.ChatUser) ChatUser {
+	return ChatUser{
+		ID: u.ID, Username: u.Username, DisplayName: u.DisplayName,
+		Roles: each(u.Roles, func(role string) ChatUserRoles { return ChatUserRoles(role) }),
+	}
 }
 
 // chatMessages gives up to n messages before an id, newest first: those that Redis

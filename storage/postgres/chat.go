@@ -20,14 +20,20 @@ func NewChats(db *DB) *Chats { return &Chats{db: db} }
 
 const (
 	saveChatEventsSQL = `-- name: chat_events.save
-INSERT INTO chat_events (stream_id, id, type, event)
-SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]::json[])
+INSERT INTO chat_events (stream_id, id, type, event, sent_at)
+SELECT e.stream_id, e.id, e.type, e.event, (e.event ->> 'sent_at')::timestamptz
+FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[]::json[]) AS e (stream_id, id, type, event)
 ON CONFLICT (stream_id, id) DO NOTHING`
 
 	chatMessagesSQL = `-- name: chat_events.messages
 SELECT id, event FROM chat_events
 WHERE stream_id = $1 AND id < $2 AND type = 'message' AND deleted_at IS NULL
 ORDER BY id DESC LIMIT $3`
+
+	chatReplaySQL = `-- name: chat_events.replay
+SELECT id, event, sent_at FROM chat_events
+WHERE stream_id = $1 AND type = 'message' AND deleted_at IS NULL AND (sent_at, id) > ($2, $3) AND sent_at < $4
+ORDER BY sent_at, id LIMIT $5`
 
 	chatDeletedSQL = `-- name: chat_events.deleted
 SELECT id FROM chat_events WHERE stream_id = $1 AND id = ANY ($2) AND deleted_at IS NOT NULL`
@@ -110,6 +116,32 @@ func (r chatEventRow) domain() livestream.ChatEvent {
 func (s *Chats) Messages(ctx context.Context, streamID uuid.UUID, before int64, limit int) ([]livestream.ChatEvent, error) {
 	rows, err := readMany[chatEventRow](ctx, s.db, chatMessagesSQL, streamID, before, limit)
 	return all(rows, chatEventRow.domain), fail(ctx, "read chat messages", err)
+}
+
+type chatReplayRow struct {
+	ID     int64
+	Event  json.RawMessage
+	SentAt time.Time
+}
+
+func (r chatReplayRow) domain() livestream.ChatEvent {
+	return livestream.ChatEvent{ID: r.ID, JSON: r.Event}
+}
+
+// Replay lists the messages from one time on and before another that were not
+// deleted, in the order in which they were said.
+func (s *Chats) Replay(ctx context.Context, streamID uuid.UUID, from, to time.Time, page livestream.Page) (livestream.List[livestream.ChatEvent], error) {
+	limit, id := limitOf(page), int64(0)
+	if page.After != nil && !page.After.Time.Before(from) {
+		from, id = page.After.Time, page.After.Number
+	}
+	rows, err := readMany[chatReplayRow](ctx, s.db, chatReplaySQL, streamID, from, id, to, limit+1)
+	if err != nil {
+		return livestream.List[livestream.ChatEvent]{}, fail(ctx, "read a chat's replay", err)
+	}
+	return listOf(rows, limit, chatReplayRow.domain, func(r chatReplayRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.SentAt, Number: r.ID}
+	}), nil
 }
 
 // Deleted gives those of the messages that were deleted. It asks the primary: what

@@ -559,6 +559,9 @@ func calls(s *store) map[string]call {
 			if _, err := chats.Messages(ctx, bigdata.StreamID(1), 1<<62, 50); err != nil {
 				return err
 			}
+			if _, err := chats.Replay(ctx, bigdata.StreamID(1), now().AddDate(-20, 0, 0), now(), livestream.Page{}); err != nil {
+				return err
+			}
 			if _, err := chats.Deleted(ctx, bigdata.StreamID(1), []int64{1, 2, 3}); err != nil {
 				return err
 			}

@@ -78,10 +78,10 @@ UNION ALL
 SELECT stream!(1), seq, 'event:' || seq, CASE WHEN seq % 2 = 0 THEN 'live' ELSE 'reconnecting' END, timestamptz '2024-01-01' + seq * interval '1 second'
 FROM generate_series(1, {timeline}) seq`},
 	{"chat_events", `
-INSERT INTO chat_events (stream_id, id, type, event)
-SELECT stream!(n), id, 'message', '{"text": "what was said"}'::json FROM generate_series(1, {streams}) n, generate_series(1, 4) id WHERE n <> 3
+INSERT INTO chat_events (stream_id, id, type, event, sent_at)
+SELECT stream!(n), id, 'message', '{"text": "what was said"}'::json, timestamptz '2024-01-01' + n * interval '5 minutes' + id * interval '1 second' FROM generate_series(1, {streams}) n, generate_series(1, 4) id WHERE n <> 3
 UNION ALL
-SELECT stream!(1), id, 'message', '{"text": "what was said"}'::json FROM generate_series(5, {timeline}) id`},
+SELECT stream!(1), id, 'message', '{"text": "what was said"}'::json, timestamptz '2024-01-01' + id * interval '1 second' FROM generate_series(5, {timeline}) id`},
 	{"chat_moderators", `
 INSERT INTO chat_moderators (user_id, moderator_id, added_at)
 SELECT user!(n), user!(m), timestamptz '2024-01-01' + m * interval '1 second' FROM generate_series(1, 1000) n, generate_series(1001, 1005) m`},
