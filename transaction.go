@@ -49,6 +49,10 @@ const PlatformFeePercent = 10
 // creator never gets less than the percentage promises.
 func PlatformFee(amount int64) int64 { return amount * PlatformFeePercent / 100 }
 
+// PayoutHold is how long a creator's part of a payment stays pending: what is
+// disputed or refunded soon is then still there.
+const PayoutHold = 7 * 24 * time.Hour
+
 // Transaction is one payment from a viewer to a creator.
 type Transaction struct {
 	ID              uuid.UUID
@@ -62,12 +66,15 @@ type Transaction struct {
 	Message         string
 	Failure         *Failure
 	FeeAmount       int64
+	FeeRefunded     int64 // what went back of it, with refunds
 	RefundedAmount  int64
 	PaymentIntentID string
 	ClientSecret    string // for the sender alone
 	WorkflowID      string
 	CreatedAt       time.Time
 	SettledAt       *time.Time
+	AvailableAt     *time.Time // when the creator's part becomes theirs to use
+	ReleasedAt      *time.Time // when it did
 }
 
 // NewTransaction is a payment that a viewer asked for, validated.

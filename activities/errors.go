@@ -17,6 +17,14 @@ import (
 // become an archive gives; its details are a livestream.Failure.
 const ErrRecordingRejected = "recording_rejected"
 
+// ErrStripeFailed is the type of the error that says that Stripe answered with an
+// error of its own, which it repeats under that key.
+const ErrStripeFailed = "stripe_failed"
+
+// patience is how long a step waits for a peer by itself. Where the peer asks for
+// more, who scheduled the step is told, and does something else meanwhile.
+const patience = 2 * time.Second
+
 // edge turns an error into what Temporal should make of it. It is called last,
 // on the way out of an activity: wrapping what it returned would make a final
 // error retryable again.
@@ -64,14 +72,18 @@ func edgeSpread(ctx context.Context, err error) error {
 	if !errors.As(err, &app) || app.NonRetryable() {
 		return err
 	}
+	kind := app.Type()
+	if errors.Is(app.Unwrap(), livestream.ErrStripeFailed) {
+		kind = ErrStripeFailed
+	}
 	pause, least := app.NextRetryDelay(), app.NextRetryDelay()
 	if info := activity.GetInfo(ctx); pause == 0 && info.RetryPolicy != nil {
 		backoff := math.Pow(info.RetryPolicy.BackoffCoefficient, float64(info.Attempt-1))
 		pause = time.Duration(float64(info.RetryPolicy.InitialInterval) * backoff)
 		least = pause / 2
 	}
-	return temporal.NewApplicationErrorWithOptions(app.Message(), app.Type(), temporal.ApplicationErrorOptions{
-		Cause: app.Unwrap(), NextRetryDelay: least + rand.N(pause*3/2-least+1),
+	return temporal.NewApplicationErrorWithOptions(app.Message(), kind, temporal.ApplicationErrorOptions{
+		Cause: app.Unwrap(), NextRetryDelay: least + rand.N(pause*3/2-least+1), NonRetryable: least > patience,
 	})
 }
 

@@ -44,19 +44,22 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 			var suite testsuite.WorkflowTestSuite
 			env := suite.NewTestActivityEnvironment()
 			env.RegisterActivity(steps)
-			pause := func(step any, args ...any) time.Duration {
+			pause := func(step any, args ...any) (pause time.Duration, elsewhere bool) {
 				_, err := env.ExecuteActivity(step, args...)
 				var app *temporal.ApplicationError
 				require.ErrorAs(t, err, &app)
-				require.False(t, app.NonRetryable())
-				return app.NextRetryDelay()
+				require.Equal(t, "unavailable", app.Type())
+				return app.NextRetryDelay(), app.NonRetryable()
 			}
 			for range 20 { // chance spreads it
-				spread := pause(steps.Charge, livestream.NewTransaction{}, "key")
+				spread, elsewhere := pause(steps.Charge, livestream.NewTransaction{}, "key")
+				require.Equal(t, c.asked > 2*time.Second, elsewhere, "the payer does not wait for that")
 				require.GreaterOrEqual(t, spread, c.least)
 				require.LessOrEqual(t, spread, c.most)
 			}
-			require.Equal(t, min(c.asked, time.Minute), pause(steps.Look, livestream.NewTransaction{}.ID, "pi_1"))
+			asked, elsewhere := pause(steps.Look, livestream.NewTransaction{}.ID, "pi_1")
+			require.Equal(t, min(c.asked, time.Minute), asked)
+			require.False(t, elsewhere)
 		})
 	}
 }

@@ -692,6 +692,13 @@ type RefreshInput struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
+// RefundInput defines model for RefundInput.
+type RefundInput struct {
+	// Amount Minor units
+	Amount *int64  `json:"amount,omitempty"`
+	Reason *string `json:"reason,omitempty"`
+}
+
 // RegisterInput defines model for RegisterInput.
 type RegisterInput struct {
 	DisplayName *string `json:"display_name,omitempty"`
@@ -1063,6 +1070,12 @@ type CreateTransactionParams struct {
 	IdempotencyKey *OptionalIdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// RefundTransactionParams defines parameters for RefundTransaction.
+type RefundTransactionParams struct {
+	// IdempotencyKey The same key and body give the first response again; another body is 422 `idempotency_key_reused`. Keys belong to one user and are kept for 24 h at least.
+	IdempotencyKey *OptionalIdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // ListModeratorsParams defines parameters for ListModerators.
 type ListModeratorsParams struct {
 	// Limit Entries on a page
@@ -1133,6 +1146,9 @@ type CompleteRecordingJSONRequestBody = CompleteRecordingInput
 
 // CreateTransactionJSONRequestBody defines body for CreateTransaction for application/json ContentType.
 type CreateTransactionJSONRequestBody = TransactionInput
+
+// RefundTransactionJSONRequestBody defines body for RefundTransaction for application/json ContentType.
+type RefundTransactionJSONRequestBody = RefundInput
 
 // UpdateMeJSONRequestBody defines body for UpdateMe for application/json ContentType.
 type UpdateMeJSONRequestBody = UpdateMeInput
@@ -1235,6 +1251,9 @@ type ServerInterface interface {
 	// GetTransaction A payment, for its sender and its recipient
 	// (GET /api/transactions/{id})
 	GetTransaction(c *gin.Context, id ID)
+	// RefundTransaction Give a payment back, or a part of it
+	// (POST /api/transactions/{id}/refund)
+	RefundTransaction(c *gin.Context, id ID, params RefundTransactionParams)
 	// GetMe One's own profile
 	// (GET /api/users/me)
 	GetMe(c *gin.Context)
@@ -2201,6 +2220,55 @@ func (siw *ServerInterfaceWrapper) GetTransaction(c *gin.Context) {
 	siw.Handler.GetTransaction(c, id)
 }
 
+// RefundTransaction operation middleware
+func (siw *ServerInterfaceWrapper) RefundTransaction(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RefundTransactionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey OptionalIdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RefundTransaction(c, id, params)
+}
+
 // GetMe operation middleware
 func (siw *ServerInterfaceWrapper) GetMe(c *gin.Context) {
 
@@ -2665,6 +2733,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/transactions", wrapper.ListTransactions)
 	router.POST(options.BaseURL+"/api/transactions", wrapper.CreateTransaction)
 	router.GET(options.BaseURL+"/api/transactions/:id", wrapper.GetTransaction)
+	router.POST(options.BaseURL+"/api/transactions/:id/refund", wrapper.RefundTransaction)
 	router.POST(options.BaseURL+"/api/webhooks/stripe", wrapper.StripeWebhook)
 	router.POST(options.BaseURL+"/api/ws-tickets", wrapper.CreateTicket)
 	router.GET(options.BaseURL+"/health", wrapper.GetHealth)
@@ -3795,6 +3864,47 @@ func (response GetTransactiondefaultApplicationProblemPlusJSONResponse) VisitGet
 	return err
 }
 
+type RefundTransactionRequestObject struct {
+	ID     ID `json:"id"`
+	Params RefundTransactionParams
+	Body   *RefundTransactionJSONRequestBody
+}
+
+type RefundTransactionResponseObject interface {
+	VisitRefundTransactionResponse(w http.ResponseWriter) error
+}
+
+type RefundTransaction202JSONResponse Transaction
+
+func (response RefundTransaction202JSONResponse) VisitRefundTransactionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RefundTransactiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RefundTransactiondefaultApplicationProblemPlusJSONResponse) VisitRefundTransactionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetMeRequestObject struct {
 }
 
@@ -4535,6 +4645,9 @@ type StrictServerInterface interface {
 	// GetTransaction A payment, for its sender and its recipient
 	// (GET /api/transactions/{id})
 	GetTransaction(ctx context.Context, request GetTransactionRequestObject) (GetTransactionResponseObject, error)
+	// RefundTransaction Give a payment back, or a part of it
+	// (POST /api/transactions/{id}/refund)
+	RefundTransaction(ctx context.Context, request RefundTransactionRequestObject) (RefundTransactionResponseObject, error)
 	// GetMe One's own profile
 	// (GET /api/users/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
@@ -5606,6 +5719,54 @@ func (sh *strictHandler) GetTransaction(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetTransactionResponseObject); ok {
 		if err := validResponse.VisitGetTransactionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RefundTransaction operation middleware
+func (sh *strictHandler) RefundTransaction(ctx *gin.Context, id ID, params RefundTransactionParams) {
+	var request RefundTransactionRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	var body RefundTransactionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RefundTransaction(ctx, request.(RefundTransactionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RefundTransaction")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RefundTransactionResponseObject); ok {
+		if err := validResponse.VisitRefundTransactionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

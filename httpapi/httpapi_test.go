@@ -200,6 +200,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Transactions: &activities.Transactions{
 			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Log: zap.NewNop(), Now: now,
 		},
+		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now},
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
 		w, err := workers.New(connection, queue, steps, func(err error) { tb.Log("a worker ended", err) })

@@ -80,3 +80,4 @@ func (r stored) write(w http.ResponseWriter) error {
 
 func (r stored) VisitStartStreamResponse(w http.ResponseWriter) error       { return r.write(w) }
 func (r stored) VisitCreateTransactionResponse(w http.ResponseWriter) error { return r.write(w) }
+func (r stored) VisitRefundTransactionResponse(w http.ResponseWriter) error { return r.write(w) }

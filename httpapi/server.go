@@ -81,6 +81,7 @@ type Workflows interface {
 	CompleteRecording(ctx context.Context, upload livestream.Upload) (uuid.UUID, error)
 	DeleteArchive(ctx context.Context, archive livestream.Archive) error
 	SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error
+	SubmitRefund(ctx context.Context, refund livestream.NewRefund) error
 	DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error
 }
 

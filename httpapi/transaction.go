@@ -13,6 +13,7 @@ import (
 // Transactions stores payments.
 type Transactions interface {
 	ByID(ctx context.Context, id, userID uuid.UUID) (livestream.Transaction, error)
+	Any(ctx context.Context, id uuid.UUID) (livestream.Transaction, error)
 	List(ctx context.Context, filter livestream.TransactionFilter, page livestream.Page) (livestream.List[livestream.Transaction], error)
 	Balances(ctx context.Context, userID uuid.UUID) ([]livestream.Balance, error)
 }

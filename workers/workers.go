@@ -23,6 +23,7 @@ type Activities struct {
 	Archives      *activities.Archives
 	Media         *activities.Media
 	Transactions  *activities.Transactions
+	Refunds       *activities.Refunds
 	Housekeeping  *activities.Housekeeping
 }
 
@@ -81,7 +82,9 @@ func New(c client.Client, queue string, a Activities, fatal func(error)) (worker
 		w.RegisterActivity(a.Media)
 	case workflows.QueuePayment:
 		w.RegisterWorkflow(workflows.Payment)
+		w.RegisterWorkflow(workflows.Refund)
 		w.RegisterActivity(a.Transactions)
+		w.RegisterActivity(a.Refunds)
 	default:
 		return nil, fmt.Errorf("there is no queue %q; there are %v", queue, Queues)
 	}

@@ -8,13 +8,14 @@ var (
 	AttrStreamID      = temporal.NewSearchAttributeKeyKeyword("StreamId")
 	AttrUserID        = temporal.NewSearchAttributeKeyKeyword("UserId")
 	AttrStreamStatus  = temporal.NewSearchAttributeKeyKeyword("StreamStatus")
+	AttrTransactionID = temporal.NewSearchAttributeKeyKeyword("TransactionId")
 	AttrPaymentStatus = temporal.NewSearchAttributeKeyKeyword("PaymentStatus")
 	AttrArchiveStatus = temporal.NewSearchAttributeKeyKeyword("ArchiveStatus")
 )
 
 // SearchAttributes lists all of them.
 var SearchAttributes = []temporal.SearchAttributeKey{
-	AttrStreamID, AttrUserID, AttrStreamStatus, AttrPaymentStatus, AttrArchiveStatus,
+	AttrStreamID, AttrUserID, AttrStreamStatus, AttrTransactionID, AttrPaymentStatus, AttrArchiveStatus,
 }
 
 // summaryTitle is how much of a title a summary holds, in characters: Temporal

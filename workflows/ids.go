@@ -28,3 +28,6 @@ func DeleteArchiveID(archive uuid.UUID) string { return ArchiveID(archive) + "/d
 func PaymentID(payer uuid.UUID, idempotencyKey string) string {
 	return "payment/" + payer.String() + "/" + idempotencyKey
 }
+
+// RefundID is the id of a refund's workflow.
+func RefundID(refund uuid.UUID) string { return "refund/" + refund.String() }

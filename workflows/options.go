@@ -6,6 +6,8 @@ import (
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
+
+	"github.com/livestream-pro/livestream-pro/activities"
 )
 
 // Every timeout and retry of the workflows is in this file.
@@ -30,6 +32,10 @@ const (
 	// webhook that never came.
 	pollFirst = 15 * time.Second
 	pollMax   = time.Hour
+
+	// quickAttempts at Stripe come first, from quickPause apart on.
+	quickAttempts = 3
+	quickPause    = 300 * time.Millisecond
 
 	// slowRetryFirst and slowRetryMax space out the attempts to charge once the
 	// quick ones are used up. The longest pause is one after which a new key is safe.
@@ -141,18 +147,22 @@ func transcode(ctx workflow.Context, summary string, sizeBytes int64, media time
 	})
 }
 
-// chargeQuick is the first attempts to charge, while the payer waits; Stripe's
-// own timeout is 5 s a call, inside the client.
-func chargeQuick(ctx workflow.Context, summary string) workflow.Context {
+// quick is for the first attempts at Stripe, while somebody waits; Stripe's own
+// timeout is 5 s a call, inside the client. What Stripe answered with an error of its
+// own is not tried again under its key, see insist.
+func quick(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 7 * time.Second,
-		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 300 * time.Millisecond, BackoffCoefficient: 2, MaximumAttempts: 3},
-		Summary:             summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: quickPause, BackoffCoefficient: 2, MaximumAttempts: quickAttempts,
+			NonRetryableErrorTypes: []string{activities.ErrStripeFailed},
+		},
+		Summary: summary,
 	})
 }
 
-// chargeOnce is one attempt of the slow retries; the workflow spaces them.
-func chargeOnce(ctx workflow.Context, summary string) workflow.Context {
+// once is one attempt of the slow retries; the workflow spaces them.
+func once(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 15 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},

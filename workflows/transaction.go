@@ -204,7 +204,7 @@ func (p *payment) charge(ctx workflow.Context) error {
 		}
 		step = paymentSteps.Reconcile
 	}
-	err := workflow.ExecuteActivity(chargeQuick(ctx, "charge"), step, p.in, p.key()).Get(ctx, &intent)
+	err := workflow.ExecuteActivity(quick(ctx, "charge"), step, p.in, p.key()).Get(ctx, &intent)
 	p.lastTry = workflow.Now(ctx)
 	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
 		if final(err) || temporal.IsCanceledError(err) {
@@ -214,7 +214,7 @@ func (p *payment) charge(ctx workflow.Context) error {
 		if err := p.pause(ctx, wait, err); err != nil {
 			return err
 		}
-		attempt := chargeOnce(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
+		attempt := once(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
 		err = workflow.ExecuteActivity(attempt, paymentSteps.Reconcile, p.in, p.key()).Get(ctx, &intent)
 		p.lastTry = workflow.Now(ctx)
 	}

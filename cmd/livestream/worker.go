@@ -138,9 +138,11 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		if err != nil {
 			return steps, err
 		}
+		payments := postgres.NewTransactions(db)
 		steps.Transactions = &activities.Transactions{
-			Store: postgres.NewTransactions(db), Stripe: provider, Users: rows.users, Chat: chat, Push: push, Log: o.log, Now: now,
+			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Log: o.log, Now: now,
 		}
+		steps.Refunds = &activities.Refunds{Store: postgres.NewRefunds(db), Payments: payments, Stripe: provider, Now: now}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
 		tool, err := ffmpeg.New(ffmpeg.Config{})

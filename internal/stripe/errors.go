@@ -3,6 +3,7 @@ package stripe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -54,6 +55,9 @@ func edge(err error) error {
 	if retryable(err) {
 		unavailable := livestream.Unavailable("the payment provider", err)
 		var e *stripesdk.Error
+		if errors.As(err, &e) && e.HTTPStatusCode >= http.StatusInternalServerError {
+			unavailable.Err = fmt.Errorf("%w: %w", livestream.ErrStripeFailed, err)
+		}
 		if errors.As(err, &e) && e.LastResponse != nil {
 			if seconds, err := strconv.Atoi(e.LastResponse.Header.Get("Retry-After")); err == nil && seconds > 0 {
 				unavailable.RetryAfter = time.Duration(seconds) * time.Second

@@ -78,6 +78,10 @@ func transactionNotFound() *livestream.Error {
 	return livestream.Errorf(livestream.CodeTransactionNotFound, "there is no such transaction")
 }
 
+func refundNotFound() *livestream.Error {
+	return livestream.Errorf(livestream.CodeRefundNotFound, "there is no such refund")
+}
+
 // fail is this package's edge: every error leaves through it, once.
 func fail(ctx context.Context, what string, err error) error {
 	if err == nil {

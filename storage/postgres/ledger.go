@@ -23,8 +23,8 @@ ON CONFLICT (owner, kind, currency) DO NOTHING`
 	// posting unbalanced, which the database refuses.
 	postSQL = `-- name: ledger.post
 WITH posting AS (
-	INSERT INTO ledger_transactions (transaction_id, kind, posted_at) VALUES ($1, $2, $3)
-	ON CONFLICT (transaction_id, kind) DO NOTHING RETURNING id
+	INSERT INTO ledger_transactions (transaction_id, kind, reference, posted_at) VALUES ($1, $2, $8, $3)
+	ON CONFLICT (transaction_id, kind, reference) DO NOTHING RETURNING id
 )
 INSERT INTO ledger_entries (ledger_transaction_id, account_id, amount, currency)
 SELECT p.id, a.id, e.amount, a.currency
@@ -34,9 +34,9 @@ WHERE e.amount <> 0`
 
 	balancesSQL = `-- name: ledger.balances
 SELECT a.currency,
-	coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_available'), 0)::bigint AS available,
-	coalesce(sum(e.amount) FILTER (WHERE a.kind = 'creator_pending'), 0)::bigint AS pending
-FROM ledger_accounts a JOIN ledger_entries e ON e.account_id = a.id
+	coalesce(sum(b.amount) FILTER (WHERE a.kind = 'creator_available'), 0)::bigint AS available,
+	coalesce(sum(b.amount) FILTER (WHERE a.kind = 'creator_pending'), 0)::bigint AS pending
+FROM ledger_accounts a JOIN ledger_balances b ON b.account_id = a.id
 WHERE a.owner = $1 AND a.kind IN ('creator_available', 'creator_pending')
 GROUP BY a.currency ORDER BY a.currency`
 )
@@ -45,6 +45,7 @@ GROUP BY a.currency ORDER BY a.currency`
 type posting struct {
 	transactionID uuid.UUID
 	kind          string
+	reference     string // the refund or dispute, where a payment may have several
 	currency      string
 	at            time.Time
 	entries       []entry
@@ -66,7 +67,30 @@ func settlement(t transactionRow, at time.Time) posting {
 	}}
 }
 
-// post books a posting, once a payment and kind.
+// refunding moves what a refund gives back: the creator's part from where it is,
+// and the platform's from its fee. turned is the same the other way round, for money
+// that the payer's bank sent back.
+func refunding(t transactionRow, r refundRow, turned bool, at time.Time) posting {
+	kind, sign := "refund", int64(1)
+	if turned {
+		kind, sign = "refund_reversal", -1
+	}
+	return posting{transactionID: t.ID, kind: kind, reference: r.ID.String(), currency: t.Currency, at: at, entries: []entry{
+		{kind: t.purse(), owner: t.RecipientID, amount: -sign * (r.Amount - r.FeeAmount)},
+		{kind: "platform_fee", owner: uuid.Nil, amount: -sign * r.FeeAmount},
+		{kind: "refunds", owner: uuid.Nil, amount: sign * r.Amount},
+	}}
+}
+
+// purse is the account that a payment's money is in, for its creator.
+func (r transactionRow) purse() string {
+	if r.ReleasedAt != nil {
+		return "creator_available"
+	}
+	return "creator_pending"
+}
+
+// post books a posting, once a payment, kind and reference.
 func post(ctx context.Context, tx querier, p posting) error {
 	kinds, owners, amounts := make([]string, len(p.entries)), make([]uuid.UUID, len(p.entries)), make([]int64, len(p.entries))
 	for i, e := range p.entries {
@@ -75,7 +99,7 @@ func post(ctx context.Context, tx querier, p posting) error {
 	if _, err := tx.Exec(ctx, openAccountsSQL, kinds, owners, p.currency); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, postSQL, p.transactionID, p.kind, p.at, p.currency, kinds, owners, amounts)
+	_, err := tx.Exec(ctx, postSQL, p.transactionID, p.kind, p.at, p.currency, kinds, owners, amounts, p.reference)
 	return err
 }
 

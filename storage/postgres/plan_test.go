@@ -619,8 +619,29 @@ func calls(s *store) map[string]call {
 			return err
 		}},
 		"balances of a member": {do: func(ctx context.Context) error { _, err := s.Transactions.Balances(ctx, member); return err }},
-		// All entries of the account, in the order of an index.
-		"balances of a star": {rows: 1e9, do: func(ctx context.Context) error { _, err := s.Transactions.Balances(ctx, star); return err }},
+		"balances of a star":   {do: func(ctx context.Context) error { _, err := s.Transactions.Balances(ctx, star); return err }},
+		"a refund": {do: func(ctx context.Context) error {
+			payment := bigdata.TransactionID(6)
+			refund, err := s.Refunds.Create(ctx, livestream.NewRefund{ID: newID(), TransactionID: payment, Amount: 100})
+			if err != nil {
+				return err
+			}
+			if _, err := s.Refunds.ByID(ctx, refund.ID); err != nil {
+				return err
+			}
+			_, err = s.Refunds.Book(ctx, livestream.StripeRefund{
+				ID: "re_x", Status: livestream.StripeRefundSucceeded, Amount: 100, Currency: "eur", PaymentIntentID: "pi_6", RefundID: refund.ID,
+			}, now())
+			return err
+		}},
+		"a refund that fails": {do: func(ctx context.Context) error {
+			refund, err := s.Refunds.Create(ctx, livestream.NewRefund{ID: newID(), TransactionID: bigdata.TransactionID(7), Amount: 100})
+			if err != nil {
+				return err
+			}
+			_, err = s.Refunds.Fail(ctx, refund.ID, failure)
+			return err
+		}},
 
 		"an idempotency key": {do: func(ctx context.Context) error {
 			if _, err := s.Keys.Claim(ctx, livestream.IdempotencyClaim{UserID: member, Operation: "op", Key: "key", RequestHash: []byte("x"), ResourceID: newID()}); err != nil {

@@ -34,6 +34,7 @@ type store struct {
 	Archives      *postgres.Archives
 	Notifications *postgres.Notifications
 	Transactions  *postgres.Transactions
+	Refunds       *postgres.Refunds
 	Keys          *postgres.IdempotencyKeys
 	StripeEvents  *postgres.StripeEvents
 }
@@ -56,7 +57,7 @@ func storeAt(tb testing.TB, config postgres.Config) *store {
 	return &store{
 		DB: db, URL: direct, Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
 		Streams: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Archives: postgres.NewArchives(db),
-		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Keys: postgres.NewIdempotencyKeys(db),
+		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Refunds: postgres.NewRefunds(db), Keys: postgres.NewIdempotencyKeys(db),
 		StripeEvents: postgres.NewStripeEvents(db),
 	}
 }

@@ -19,8 +19,8 @@ type Transactions struct{ db *DB }
 func NewTransactions(db *DB) *Transactions { return &Transactions{db: db} }
 
 const (
-	transactionColumns = `id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, failure, fee_amount,
-	refunded_amount, coalesce(payment_intent_id, '') AS payment_intent_id, client_secret, workflow_id, created_at, settled_at`
+	transactionColumns = `id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, failure, fee_amount, fee_refunded,
+	refunded_amount, coalesce(payment_intent_id, '') AS payment_intent_id, client_secret, workflow_id, created_at, settled_at, available_at, released_at`
 	transactionPage = `($2::text IS NULL OR status = $2) AND (created_at, id) < ($3, $4) ORDER BY created_at DESC, id DESC LIMIT $5`
 )
 
@@ -51,7 +51,7 @@ WITH t AS (
 SELECT EXISTS (SELECT FROM transactions WHERE id = $1)`
 
 	settleTransactionSQL = `-- name: transactions.settle
-UPDATE transactions SET status = 'succeeded', fee_amount = $2, settled_at = $3, failure = NULL, failed_at = NULL
+UPDATE transactions SET status = 'succeeded', fee_amount = $2, settled_at = $3, available_at = $4, failure = NULL, failed_at = NULL
 WHERE id = $1 RETURNING ` + transactionColumns
 
 	failTransactionSQL = `-- name: transactions.fail
@@ -71,12 +71,15 @@ type transactionRow struct {
 	Message         string
 	Failure         *livestream.Failure
 	FeeAmount       int64
+	FeeRefunded     int64
 	RefundedAmount  int64
 	PaymentIntentID string
 	ClientSecret    string
 	WorkflowID      string
 	CreatedAt       time.Time
 	SettledAt       *time.Time
+	AvailableAt     *time.Time
+	ReleasedAt      *time.Time
 }
 
 func (r transactionRow) domain() livestream.Transaction { return livestream.Transaction(r) }
@@ -95,14 +98,17 @@ func (s *Transactions) Create(ctx context.Context, t livestream.NewTransaction) 
 // ByID gives a payment to its sender or its recipient; CodeTransactionNotFound,
 // for everybody else too.
 func (s *Transactions) ByID(ctx context.Context, id, userID uuid.UUID) (livestream.Transaction, error) {
+	transaction, err := s.Any(ctx, id)
+	if err == nil && transaction.SenderID != userID && transaction.RecipientID != userID {
+		return livestream.Transaction{}, transactionNotFound()
+	}
+	return transaction, err
+}
+
+// Any gives a payment, whoever asks. CodeTransactionNotFound.
+func (s *Transactions) Any(ctx context.Context, id uuid.UUID) (livestream.Transaction, error) {
 	row, err := one[transactionRow](ctx, s.db.primary, transactionByIDSQL, id)
-	if err == nil && row.SenderID != userID && row.RecipientID != userID {
-		err = pgx.ErrNoRows
-	}
-	if err != nil {
-		return livestream.Transaction{}, failOr(ctx, "read transaction", err, transactionNotFound())
-	}
-	return row.domain(), nil
+	return row.domain(), failOr(ctx, "read transaction", err, transactionNotFound())
 }
 
 // List lists a member's payments, sent and received, newest first.
@@ -135,25 +141,34 @@ func (s *Transactions) Settle(ctx context.Context, id uuid.UUID, now time.Time) 
 	var row transactionRow
 	err := s.db.inTx(ctx, func(tx querier) (err error) {
 		row, err = one[transactionRow](ctx, tx, lockTransactionSQL, id)
-		if err != nil || row.SettledAt != nil {
-			return err
+		if err == nil {
+			row, err = settle(ctx, tx, row, now)
 		}
-		fee := livestream.PlatformFee(row.Amount)
-		if row, err = one[transactionRow](ctx, tx, settleTransactionSQL, id, fee, now); err != nil {
-			return err
-		}
-		if err := post(ctx, tx, settlement(row, now)); err != nil {
-			return err
-		}
-		_, err = notify(ctx, tx, livestream.NewNotification{
-			UserID: row.RecipientID, Key: livestream.TipReceivedKey(id), Type: livestream.NotifyTipReceived,
-			Data: map[string]any{
-				"transaction_id": id, "user_id": row.SenderID, "amount": row.Amount, "currency": row.Currency, "message": row.Message,
-			},
-		})
 		return err
 	})
 	return row.domain(), failOr(ctx, "settle transaction", err, transactionNotFound())
+}
+
+// settle books a payment whose row is locked.
+func settle(ctx context.Context, tx querier, row transactionRow, now time.Time) (transactionRow, error) {
+	if row.SettledAt != nil {
+		return row, nil
+	}
+	fee := livestream.PlatformFee(row.Amount)
+	row, err := one[transactionRow](ctx, tx, settleTransactionSQL, row.ID, fee, now, now.Add(livestream.PayoutHold))
+	if err != nil {
+		return row, err
+	}
+	if err := post(ctx, tx, settlement(row, now)); err != nil {
+		return row, err
+	}
+	_, err = notify(ctx, tx, livestream.NewNotification{
+		UserID: row.RecipientID, Key: livestream.TipReceivedKey(row.ID), Type: livestream.NotifyTipReceived,
+		Data: map[string]any{
+			"transaction_id": row.ID, "user_id": row.SenderID, "amount": row.Amount, "currency": row.Currency, "message": row.Message,
+		},
+	})
+	return row, err
 }
 
 // Fail ends a payment that did not work, and says why. One that is decided stays

@@ -86,7 +86,8 @@ func TestTipIsPaid(t *testing.T) {
 	}
 
 	at := now()
-	tip.Status, tip.FeeAmount, tip.SettledAt = livestream.TransactionSucceeded, 55, &at
+	available := at.Add(livestream.PayoutHold)
+	tip.Status, tip.FeeAmount, tip.SettledAt, tip.AvailableAt = livestream.TransactionSucceeded, 55, &at, &available
 	for later := range 2 {
 		settled, err := s.Transactions.Settle(ctx, tip.ID, at.Add(time.Duration(later)*time.Hour))
 		require.NoError(t, err)

@@ -114,7 +114,9 @@ func (c *Client) DeleteArchive(ctx context.Context, archive livestream.Archive) 
 func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error {
 	ctx, cancel := context.WithTimeout(ctx, workflows.SubmitWindow+answerMargin)
 	defer cancel()
-	attributes := []temporal.SearchAttributeUpdate{workflows.AttrUserID.ValueSet(transaction.SenderID.String())}
+	attributes := []temporal.SearchAttributeUpdate{
+		workflows.AttrUserID.ValueSet(transaction.SenderID.String()), workflows.AttrTransactionID.ValueSet(transaction.ID.String()),
+	}
 	if transaction.StreamID != nil {
 		attributes = append(attributes, workflows.AttrStreamID.ValueSet(transaction.StreamID.String()))
 	}
@@ -127,6 +129,28 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
 	}
 	return c.updateWithStart(ctx, options, workflows.Payment, workflows.PaymentInput{Transaction: transaction}, workflows.UpdateSubmitPayment)
+}
+
+// SubmitRefund starts a refund's workflow and returns once it is promised. Submitting
+// the same refund again gives the first answer, unless that was "unavailable".
+//
+// Errors: transaction_not_found, refund_exceeds_charge, already_refunded, unavailable.
+func (c *Client) SubmitRefund(ctx context.Context, refund livestream.NewRefund) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline+answerMargin)
+	defer cancel()
+	attributes := []temporal.SearchAttributeUpdate{workflows.AttrTransactionID.ValueSet(refund.TransactionID.String())}
+	if refund.RequestedBy != nil {
+		attributes = append(attributes, workflows.AttrUserID.ValueSet(refund.RequestedBy.String()))
+	}
+	options := client.StartWorkflowOptions{
+		ID:                       workflows.RefundID(refund.ID),
+		TaskQueue:                workflows.QueuePayment,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "refund of " + refund.TransactionID.String(),
+		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
+	}
+	return c.updateWithStart(ctx, options, workflows.Refund, workflows.RefundInput{Refund: refund}, workflows.UpdateSubmitRefund)
 }
 
 // DeliverStripeEvent tells a payment's workflow that Stripe said something of it.

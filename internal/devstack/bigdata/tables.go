@@ -106,9 +106,10 @@ SELECT stream!(n), 'completed', n % 1000, n % 1000, 0, timestamptz '2024-01-01' 
 FROM generate_series(1, {streams}) n`},
 	{"transactions", `
 INSERT INTO transactions (id, status, kind, amount, currency, sender_id, recipient_id, stream_id, message, fee_amount, payment_intent_id, client_secret,
-	workflow_id, created_at, settled_at, failed_at, failure)
+	workflow_id, created_at, settled_at, available_at, failed_at, failure)
 SELECT transaction!(n), status, 'tip', 500, 'eur', user!(sender), user!(recipient), stream!(stream), 'well done', CASE status WHEN 'succeeded' THEN 50 ELSE 0 END,
-	'pi_' || n, 'pi_' || n || '_secret', 'payment/' || n, at, CASE status WHEN 'succeeded' THEN at END, CASE status WHEN 'failed' THEN at END,
+	'pi_' || n, 'pi_' || n || '_secret', 'payment/' || n, at, CASE status WHEN 'succeeded' THEN at END, CASE status WHEN 'succeeded' THEN at + interval '7 days' END,
+	CASE status WHEN 'failed' THEN at END,
 	CASE status WHEN 'failed' THEN '{"code": "card_declined", "message": "the card was declined"}'::jsonb END
 FROM (
 	SELECT n, CASE WHEN n % 20 = 0 THEN 'failed' WHEN n % 100 = 1 THEN 'queued' ELSE 'succeeded' END AS status,
@@ -135,6 +136,12 @@ FROM (
 	SELECT n, CASE WHEN n % 10 = 3 THEN 12 ELSE 1000 + n * 7919 % ({users} - 1000) END AS sender, CASE WHEN n % 5 = 0 THEN 1 ELSE 13 + n * 104729 % 980 END AS recipient
 	FROM generate_series(1, {transactions}) n WHERE n % 20 <> 0 AND n % 100 <> 1
 ) t, generate_series(1, 3) part`},
+	{"ledger_balances", `
+INSERT INTO ledger_balances (account_id, amount)
+SELECT account!(2 * recipient + 1), 450 * count(*) FROM (
+	SELECT CASE WHEN n % 5 = 0 THEN 1 ELSE 13 + n * 104729 % 980 END AS recipient
+	FROM generate_series(1, {transactions}) n WHERE n % 20 <> 0 AND n % 100 <> 1
+) t GROUP BY recipient`},
 	{"stripe_events", `
 INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload, delivered_at)
 SELECT 'evt_' || n, 'payment_intent.succeeded', timestamptz '2024-01-01' + n * interval '5 minutes', 'pi_' || n, 'payment/' || n, '{}', now()
