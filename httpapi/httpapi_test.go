@@ -165,7 +165,9 @@ func newProduct(tb testing.TB, o options) *product {
 	tb.Cleanup(p.stripe.Close)
 	simulator := httptest.NewServer(p.stripe)
 	tb.Cleanup(simulator.Close)
-	provider, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", BaseURL: simulator.URL, WebhookSecrets: []string{webhookSecret}})
+	provider, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", BaseURL: simulator.URL})
+	require.NoError(tb, err)
+	webhooks, err := stripe.NewWebhooks([]string{webhookSecret})
 	require.NoError(tb, err)
 
 	now := func() time.Time { return time.Now().UTC() }
@@ -176,7 +178,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: p.bucket,
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
-		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: provider, Idempotency: postgres.NewIdempotencyKeys(p.db),
+		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: webhooks, Idempotency: postgres.NewIdempotencyKeys(p.db),
 		Chats: p.chats, ChatEvents: p.chat, Moderators: push,
 		Tickets: redis.NewTickets(cache), Workflows: wf, Database: p.db, LastWrites: redis.NewLastWrites(cache),
 		RateLimiter: redis.NewRateLimiter(cache),
@@ -203,7 +205,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now},
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
-		w, err := workers.New(connection, queue, steps, func(err error) { tb.Log("a worker ended", err) })
+		w, err := workers.New(connection, queue, steps, workers.Limits{}, func(err error) { tb.Log("a worker ended", err) })
 		require.NoError(tb, err)
 		require.NoError(tb, w.Start())
 		tb.Cleanup(w.Stop)

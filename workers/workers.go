@@ -44,11 +44,16 @@ const notifyRangesPerSecond = 200
 // wait for: fan-outs would take all of them otherwise, and starts would wait.
 const notifyRangesAtOnce = 4
 
-// stripeCallsPerSecond keeps all workers together below what Stripe allows.
-const stripeCallsPerSecond = 80
+// Limits are what is configured of the queues.
+type Limits struct {
+	// PaymentsPerSecond is how many activities of payments begin in a second, over all
+	// workers together: about what Stripe may be called, so that few of them have to
+	// wait for their turn there. Zero is no limit.
+	PaymentsPerSecond int
+}
 
 // New makes a worker for one queue. fatal is told when it ends by itself.
-func New(c client.Client, queue string, a Activities, fatal func(error)) (worker.Worker, error) {
+func New(c client.Client, queue string, a Activities, limits Limits, fatal func(error)) (worker.Worker, error) {
 	// Two pollers, the SDK's default, take a burst of starts one after the other, and
 	// those who wait go away unanswered.
 	pollers := worker.NewPollerBehaviorAutoscaling(worker.PollerBehaviorAutoscalingOptions{})
@@ -58,7 +63,7 @@ func New(c client.Client, queue string, a Activities, fatal func(error)) (worker
 		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond
 		options.MaxConcurrentActivityExecutionSize = notifyRangesAtOnce
 	case workflows.QueuePayment:
-		options.TaskQueueActivitiesPerSecond = stripeCallsPerSecond
+		options.TaskQueueActivitiesPerSecond = float64(limits.PaymentsPerSecond)
 	case workflows.QueueTranscode:
 		// FFmpeg uses two cores well; more encoders at once only slow each other.
 		options.MaxConcurrentActivityExecutionSize = max(1, runtime.NumCPU()/2)

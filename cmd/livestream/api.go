@@ -9,6 +9,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
 	"github.com/livestream-pro/livestream-pro/internal/config"
+	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/storage/cached"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
@@ -28,7 +29,7 @@ type apiCmd struct {
 	config.Redis
 	config.Temporal
 	config.S3
-	config.Stripe
+	config.StripeWebhooks
 }
 
 // loadPerMinute is what one client may ask in a load test, where it stands for
@@ -55,7 +56,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	provider, err := o.openStripe(c.Stripe)
+	webhooks, err := stripe.NewWebhooks(c.WebhookSecrets)
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: cached.NewViewers(redis.NewPresence(cache)), Recordings: rows.recordings, Uploads: bucket,
 		Archives: rows.archives, Media: bucket,
 		Notifications: postgres.NewNotifications(db), Push: push,
-		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: provider,
+		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: webhooks,
 		Chats: chats, ChatEvents: redis.NewChat(cache, chats), Moderators: push,
 		Idempotency: postgres.NewIdempotencyKeys(db), Tickets: redis.NewTickets(cache), Workflows: workflows,
 		Database: db, LastWrites: redis.NewLastWrites(cache), RateLimiter: limiter,

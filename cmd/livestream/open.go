@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/internal/telemetry"
@@ -113,8 +114,26 @@ func (o *observed) openS3(c config.S3) (*s3.Bucket, error) {
 	})
 }
 
-func (o *observed) openStripe(c config.Stripe) (*stripe.Client, error) {
+// probeLease is longer than a call of Stripe takes, its wait for its turn included.
+const probeLease = 3 * time.Second
+
+// openStripe guards the calls of all processes together, through Redis.
+func (o *observed) openStripe(c config.Stripe, cache *redis.Client) (*stripe.Client, error) {
+	circuit, err := redis.NewCircuit(cache, livestream.CircuitPolicy{
+		Name: "stripe", Window: c.BreakerWindow, Minimum: c.BreakerMinimum, Rate: c.BreakerRate, Pause: c.BreakerPause,
+		Probes: 3, Lease: c.Timeout + probeLease,
+	})
+	if err != nil {
+		return nil, err
+	}
+	limiter := redis.NewRateLimiter(cache)
+	for _, collector := range []prometheus.Collector{circuit, limiter} {
+		if err := o.registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("register the metrics of Stripe's guard: %w", err)
+		}
+	}
 	return stripe.New(stripe.Config{
-		SecretKey: c.SecretKey, BaseURL: c.BaseURL, WebhookSecrets: c.WebhookSecrets, Timeout: c.Timeout, Transport: o.external.Transport("stripe"),
+		SecretKey: c.SecretKey, BaseURL: c.BaseURL, Timeout: c.Timeout, Transport: o.external.Transport("stripe"),
+		Breaker: circuit, Limiter: limiter, CallsPerSecond: c.CallsPerSecond,
 	})
 }

@@ -89,7 +89,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	var stopping sync.WaitGroup
 	defer stopping.Wait()
 	for _, queue := range c.Queues {
-		w, err := workers.New(temporal, queue, steps, fail)
+		w, err := workers.New(temporal, queue, steps, workers.Limits{PaymentsPerSecond: c.CallsPerSecond}, fail)
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
-		provider, err := o.openStripe(c.Stripe)
+		provider, err := o.openStripe(c.Stripe, cache)
 		if err != nil {
 			return steps, err
 		}

@@ -64,8 +64,17 @@ type S3 struct {
 type Stripe struct {
 	BaseURL        string        `name:"stripe-api-base" env:"STRIPE_API_BASE" help:"Address of the Stripe API; Stripe's own when it is empty."`
 	SecretKey      string        `name:"stripe-secret-key" env:"STRIPE_SECRET_KEY" help:"Secret API key; needed where payments are worked on."`
-	WebhookSecrets []string      `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
 	Timeout        time.Duration `name:"stripe-timeout" env:"STRIPE_TIMEOUT" default:"5s" help:"How long one call may take."`
+	CallsPerSecond int           `name:"stripe-calls-per-second" env:"STRIPE_CALLS_PER_SECOND" default:"80" help:"Calls of all processes together, with bursts of a quarter of it. Stripe allows 100."`
+	BreakerRate    float64       `name:"stripe-breaker-rate" env:"STRIPE_BREAKER_RATE" default:"0.1" help:"Part of the calls that fail, of all processes together, at which no more are made for a while."`
+	BreakerWindow  time.Duration `name:"stripe-breaker-window" env:"STRIPE_BREAKER_WINDOW" default:"30s" help:"Over what time calls are counted for that."`
+	BreakerMinimum int           `name:"stripe-breaker-minimum" env:"STRIPE_BREAKER_MINIMUM" default:"20" help:"How many calls there must be in that time."`
+	BreakerPause   time.Duration `name:"stripe-breaker-pause" env:"STRIPE_BREAKER_PAUSE" default:"10s" help:"After what time a call tries again."`
+}
+
+// StripeWebhooks is what Stripe's events are signed with.
+type StripeWebhooks struct {
+	WebhookSecrets []string `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
 }
 
 // Public is how clients reach the product.

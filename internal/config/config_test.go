@@ -67,6 +67,7 @@ type everything struct {
 	config.Temporal
 	config.S3
 	config.Stripe
+	config.StripeWebhooks
 	config.Public
 	config.Tokens
 	config.Limits
@@ -95,6 +96,8 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, 20, c.Redis.Idle)
 	require.Equal(t, 5*time.Minute, c.Lifetime)
 	require.Equal(t, 5*time.Second, c.Stripe.Timeout)
+	require.InDelta(t, 0.1, c.BreakerRate, 0)
+	require.Less(t, c.CallsPerSecond*5/4, 101, "Stripe's limit is 100 in a second")
 }
 
 func TestListsAreSeparatedByBlanks(t *testing.T) {

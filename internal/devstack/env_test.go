@@ -68,7 +68,7 @@ func variableNames(variables []string) []string {
 func productVariables() map[string]bool {
 	variables := map[string]bool{}
 	for _, group := range []any{
-		config.Log{}, config.Listen{}, config.Postgres{}, config.Redis{}, config.Temporal{}, config.S3{}, config.Stripe{},
+		config.Log{}, config.Listen{}, config.Postgres{}, config.Redis{}, config.Temporal{}, config.S3{}, config.Stripe{}, config.StripeWebhooks{},
 		config.Public{}, config.Tokens{}, config.Limits{}, config.Tracing{}, config.Requests{},
 	} {
 		for i := range reflect.TypeOf(group).NumField() {

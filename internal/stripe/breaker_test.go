@@ -2,7 +2,9 @@ package stripe_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,14 +12,37 @@ import (
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
 	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/internal/stripesim"
+	"github.com/livestream-pro/livestream-pro/storage/redis"
 )
 
-// connectGuarded is a client whose breaker tries again after pause.
+// connectGuarded is a client whose breaker, in a Redis of the test's own, tries
+// again after pause.
 func connectGuarded(tb testing.TB, address string, pause time.Duration) *stripe.Client {
 	tb.Helper()
-	client, err := stripe.NewWithPause(stripe.Config{SecretKey: "sk_test_x", BaseURL: address}, pause)
+	return connectWith(tb, address, openRedis(tb, testenv.Redis(tb)), pause, 10_000)
+}
+
+func openRedis(tb testing.TB, url string) *redis.Client {
+	tb.Helper()
+	cache, err := redis.Open(tb.Context(), redis.Config{URL: url})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = cache.Close() })
+	return cache
+}
+
+// connectWith is one process of those that share a Redis.
+func connectWith(tb testing.TB, address string, cache *redis.Client, pause time.Duration, callsPerSecond int) *stripe.Client {
+	tb.Helper()
+	circuit, err := redis.NewCircuit(cache, livestream.CircuitPolicy{
+		Name: "stripe", Window: time.Hour, Minimum: 20, Rate: 0.1, Pause: pause, Probes: 1, Lease: time.Minute,
+	})
+	require.NoError(tb, err)
+	client, err := stripe.New(stripe.Config{
+		SecretKey: "sk_test_x", BaseURL: address, Breaker: circuit, Limiter: redis.NewRateLimiter(cache), CallsPerSecond: callsPerSecond,
+	})
 	require.NoError(tb, err)
 	return client
 }
@@ -62,6 +87,10 @@ func TestBreakerOpensAtATenth(t *testing.T) {
 			_, err = client.FindCharge(t.Context(), newCharge("").TransactionID)
 			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
 			require.Equal(t, came, simulator.Requests(), "Stripe is left alone")
+			require.ErrorIs(t, err, livestream.ErrCircuitOpen)
+			var unavailable *livestream.Error
+			require.ErrorAs(t, err, &unavailable)
+			require.Greater(t, unavailable.RetryAfter, 50*time.Minute, "and it says until when")
 		})
 	}
 }
@@ -171,4 +200,44 @@ func TestBreakerIgnores(t *testing.T) {
 		simulator.SetFaults(stripesim.Faults{})
 		pay(t, client, 1, "")
 	})
+}
+
+// All processes together make no more calls than they may: those above it wait for
+// their turn, and when that takes too long they are told when to come again.
+func TestCallsStayBelowStripesLimit(t *testing.T) {
+	t.Parallel()
+	simulator, address := simulate(t)
+	url := testenv.Redis(t)
+	const perSecond = 20
+	var (
+		wait       sync.WaitGroup
+		made, told atomic.Int64
+		finished   atomic.Bool
+		otherwise  = make(chan error, 60)
+	)
+	for range 2 {
+		client := connectWith(t, address, openRedis(t, url), time.Hour, perSecond)
+		for range 30 {
+			wait.Go(func() {
+				for !finished.Load() {
+					_, err := client.PaymentIntent(t.Context(), "pi_none")
+					var unavailable *livestream.Error
+					switch {
+					case livestream.CodeOf(err) == "resource_missing":
+						made.Add(1)
+					case errors.As(err, &unavailable) && unavailable.RetryAfter > 0 && unavailable.RetryAfter < 3*time.Second:
+						told.Add(1)
+					default:
+						otherwise <- err
+						return
+					}
+				}
+			})
+		}
+	}
+	require.Eventually(t, func() bool { return told.Load() > 20 && made.Load() > 2*perSecond || len(otherwise) > 0 }, 30*time.Second, 10*time.Millisecond)
+	finished.Store(true)
+	wait.Wait()
+	require.Empty(t, otherwise)
+	require.Less(t, simulator.BusiestSecond(), 2*perSecond, "sixty would make thousands")
 }

@@ -1,6 +1,6 @@
 // Package stripe is the guarded client of Stripe: every call has a timeout, goes
-// through a circuit breaker, and ends in the domain's words. It never retries:
-// that is the payment workflow's.
+// through a circuit breaker and a rate limit, and ends in the domain's words. It
+// never retries: that is the payment workflow's.
 package stripe
 
 import (
@@ -9,16 +9,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/sony/gobreaker/v2"
 	stripesdk "github.com/stripe/stripe-go/v76"
 	"github.com/stripe/stripe-go/v76/dispute"
 	"github.com/stripe/stripe-go/v76/paymentintent"
 	"github.com/stripe/stripe-go/v76/refund"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // Config says how Stripe is reached.
@@ -26,13 +27,29 @@ type Config struct {
 	SecretKey string
 	// BaseURL of the API; empty is Stripe's own.
 	BaseURL string
-	// WebhookSecrets that sign events: the current one, and the last one while it is
-	// rotated out.
-	WebhookSecrets []string
 	// Timeout of one call; default 5 s.
 	Timeout time.Duration
 	// Transport wraps what carries the calls, to measure them; nil leaves it as it is.
 	Transport func(http.RoundTripper) http.RoundTripper
+	// Breaker that the calls go through; nil is none.
+	Breaker Breaker
+	// Limiter that keeps the calls below what Stripe allows; nil is none.
+	Limiter RateLimiter
+	// CallsPerSecond that all processes together may make, with bursts of a quarter of
+	// it, so that no second has more than five quarters; default 80. Stripe allows 100.
+	CallsPerSecond int
+}
+
+// Breaker says when to leave Stripe alone.
+type Breaker interface {
+	// Allow lets a call through, whose result is to be told to done. When it does not,
+	// done is nil, and another call may go through after retryAfter.
+	Allow(ctx context.Context) (done func(livestream.CallResult), retryAfter time.Duration)
+}
+
+// RateLimiter counts calls, of all processes together.
+type RateLimiter interface {
+	Allow(ctx context.Context, limit livestream.RateLimit, key string) livestream.RateDecision
 }
 
 // Client talks to Stripe.
@@ -40,29 +57,16 @@ type Client struct {
 	intents  paymentintent.Client
 	refunds  refund.Client
 	disputes dispute.Client
-	secrets  []string
 	timeout  time.Duration
-	breaker  *gobreaker.CircuitBreaker[any]
+	breaker  Breaker
+	limiter  RateLimiter
+	limit    livestream.RateLimit
 }
 
-// The breaker opens when a tenth of at least breakerMinimum calls within
-// breakerWindow failed, and lets single calls try again after breakerPause.
-const (
-	breakerWindow  = 30 * time.Second
-	breakerMinimum = 20
-	breakerRate    = 0.1
-	breakerPause   = 10 * time.Second
-)
-
 // New makes a client; it connects on first use.
-func New(config Config) (*Client, error) { return newClient(config, breakerPause) }
-
-func newClient(config Config, pause time.Duration) (*Client, error) {
+func New(config Config) (*Client, error) {
 	if config.SecretKey == "" {
 		return nil, errors.New("stripe: a secret key is needed")
-	}
-	if slices.Contains(config.WebhookSecrets, "") {
-		return nil, errors.New("stripe: a webhook secret is empty, and anybody could sign with it")
 	}
 	if config.Timeout < 0 {
 		return nil, fmt.Errorf("stripe: the timeout is %s", config.Timeout)
@@ -70,7 +74,15 @@ func newClient(config Config, pause time.Duration) (*Client, error) {
 	if config.Timeout == 0 {
 		config.Timeout = 5 * time.Second
 	}
-	var carrier http.RoundTripper = http.DefaultTransport.(*http.Transport).Clone()
+	if config.CallsPerSecond < 0 {
+		return nil, fmt.Errorf("stripe: the calls per second are %d", config.CallsPerSecond)
+	}
+	if config.CallsPerSecond == 0 {
+		config.CallsPerSecond = 80
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost = transport.MaxIdleConns // it is but one host
+	var carrier http.RoundTripper = transport
 	if config.Transport != nil {
 		carrier = config.Transport(carrier)
 	}
@@ -89,30 +101,76 @@ func newClient(config Config, pause time.Duration) (*Client, error) {
 		intents:  paymentintent.Client{B: api, Key: config.SecretKey},
 		refunds:  refund.Client{B: api, Key: config.SecretKey},
 		disputes: dispute.Client{B: api, Key: config.SecretKey},
-		secrets:  config.WebhookSecrets,
 		timeout:  config.Timeout,
-		breaker: gobreaker.NewCircuitBreaker[any](gobreaker.Settings{
-			Name: "stripe", Interval: breakerWindow, BucketPeriod: breakerWindow / 10, Timeout: pause,
-			ReadyToTrip: func(c gobreaker.Counts) bool {
-				done := c.TotalSuccesses + c.TotalFailures
-				return done >= breakerMinimum && float64(c.TotalFailures) >= breakerRate*float64(done)
-			},
-			IsSuccessful: func(err error) bool { return !failing(err) },
-			// A caller that gave up says nothing of Stripe.
-			IsExcluded: func(err error) bool { return errors.Is(err, context.Canceled) },
-		}),
+		breaker:  config.Breaker,
+		limiter:  config.Limiter,
+		limit:    livestream.RateLimit{Name: "stripe", Rate: config.CallsPerSecond, Per: time.Second, Burst: max(config.CallsPerSecond/4, 1)},
 	}, nil
 }
 
-// guarded makes one call within its timeout and through the breaker.
+// guarded makes one call within its timeout, when the breaker and the limit let it.
 func guarded[T any](ctx context.Context, c *Client, call func(ctx context.Context) (T, error)) (out T, err error) {
+	done, err := c.enter(ctx)
+	if err != nil {
+		return out, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
-	_, err = c.breaker.Execute(func() (any, error) {
-		out, err = call(ctx)
-		return nil, err
-	})
+	out, err = call(ctx)
+	done(resultOf(err))
 	return out, edge(err)
+}
+
+// maxWait is how long a call waits for its turn under the rate limit: short beside a
+// call's timeout, because somebody may wait for its answer.
+const maxWait = time.Second
+
+// enter waits for a call's turn. What it gives is to be told the call's result.
+func (c *Client) enter(ctx context.Context) (func(livestream.CallResult), error) {
+	done := func(livestream.CallResult) {}
+	if c.breaker != nil {
+		var wait time.Duration
+		if done, wait = c.breaker.Allow(ctx); done == nil {
+			return nil, busy(livestream.ErrCircuitOpen, wait)
+		}
+	}
+	if err := c.takeTurn(ctx); err != nil {
+		done(livestream.CallUnknown)
+		return nil, err
+	}
+	return done, nil
+}
+
+func (c *Client) takeTurn(ctx context.Context) error {
+	if c.limiter == nil {
+		return nil
+	}
+	for latest := time.Now().Add(maxWait); ; {
+		turn := c.limiter.Allow(ctx, c.limit, "")
+		if turn.Allowed {
+			return nil
+		}
+		// Those who wait for the same turn are spread, so that they do not all ask again
+		// at once.
+		wait := turn.RetryAfter + rand.N(100*time.Millisecond)
+		if time.Now().Add(wait).After(latest) {
+			return busy(errRateLimit, turn.RetryAfter)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+var errRateLimit = errors.New("we make no more calls than Stripe allows")
+
+// busy is an unavailable whose call was not made.
+func busy(cause error, retryAfter time.Duration) *livestream.Error {
+	err := livestream.Unavailable("the payment provider", cause)
+	err.RetryAfter = retryAfter
+	return err
 }
 
 // pageSize is the most that Stripe lists at once.

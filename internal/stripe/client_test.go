@@ -41,7 +41,7 @@ func simulate(tb testing.TB) (*stripesim.Server, string) {
 
 func connect(tb testing.TB, address string) *stripe.Client {
 	tb.Helper()
-	client, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", BaseURL: address, WebhookSecrets: []string{secret}})
+	client, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", BaseURL: address})
 	require.NoError(tb, err)
 	return client
 }
@@ -59,7 +59,7 @@ func TestNewValidates(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]stripe.Config{
 		"no key":           {},
-		"empty secret":     {SecretKey: "sk_test_x", WebhookSecrets: []string{"whsec_a", ""}},
+		"negative rate":    {SecretKey: "sk_test_x", CallsPerSecond: -1},
 		"negative timeout": {SecretKey: "sk_test_x", Timeout: -1},
 	} {
 		_, err := stripe.New(config)
@@ -339,14 +339,12 @@ func TestCancelledCallSaysSo(t *testing.T) {
 	simulator, address := simulate(t)
 	simulator.SetFaults(stripesim.Faults{LatencyMS: 60_000})
 	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		for simulator.Requests() == 0 {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
-	}()
-	_, err := connect(t, address).Charge(ctx, newCharge("pm_card_visa"))
-	require.ErrorIs(t, err, context.Canceled)
+	defer cancel()
+	client, done := connect(t, address), make(chan error, 1)
+	go func() { _, err := client.Charge(ctx, newCharge("pm_card_visa")); done <- err }()
+	require.Eventually(t, func() bool { return simulator.Requests() > 0 }, 10*time.Second, time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
 }
 
 func TestRequestSaysWhoseItIs(t *testing.T) {

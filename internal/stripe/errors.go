@@ -13,6 +13,17 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
+// resultOf is what a call says of Stripe. A caller that gave up says nothing.
+func resultOf(err error) livestream.CallResult {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return livestream.CallUnknown
+	case failing(err):
+		return livestream.CallFailed
+	}
+	return livestream.CallOK
+}
+
 // failing says whether Stripe was not reached, failed by itself or had too much
 // to do, which is what opens the breaker.
 func failing(err error) bool {

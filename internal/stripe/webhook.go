@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	stripesdk "github.com/stripe/stripe-go/v76"
@@ -10,16 +11,28 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
+// Webhooks verifies events. It needs no secret key: who takes them moves no money.
+type Webhooks struct{ secrets []string }
+
+// NewWebhooks takes the secrets that sign events: the current one, and the last one
+// while it is rotated out. Without any, no event is genuine.
+func NewWebhooks(secrets []string) (*Webhooks, error) {
+	if slices.Contains(secrets, "") {
+		return nil, errors.New("stripe: a webhook secret is empty, and anybody could sign with it")
+	}
+	return &Webhooks{secrets}, nil
+}
+
 // ParseWebhook verifies an event's signature, which must not be older than five
 // minutes.
 //
 // Errors: invalid_signature.
-func (c *Client) ParseWebhook(body []byte, signature string) (livestream.StripeEvent, error) {
+func (w *Webhooks) ParseWebhook(body []byte, signature string) (livestream.StripeEvent, error) {
 	var (
 		event stripesdk.Event
 		err   = errors.New("there is no webhook secret")
 	)
-	for _, secret := range c.secrets {
+	for _, secret := range w.secrets {
 		event, err = webhook.ConstructEventWithOptions(body, signature, secret, webhook.ConstructEventOptions{
 			Tolerance: webhook.DefaultTolerance, IgnoreAPIVersionMismatch: true,
 		})

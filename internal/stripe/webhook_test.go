@@ -17,16 +17,16 @@ import (
 const succeeded = `{"id":"evt_1","object":"event","type":"payment_intent.succeeded","created":1700000000,
 	"data":{"object":{"id":"pi_1","object":"payment_intent","metadata":{"workflow_id":"payment/u/k","transaction_id":"t"}}}}`
 
-func receiver(tb testing.TB, secrets ...string) *stripe.Client {
+func receiver(tb testing.TB, secrets ...string) *stripe.Webhooks {
 	tb.Helper()
-	client, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", WebhookSecrets: secrets})
+	webhooks, err := stripe.NewWebhooks(secrets)
 	require.NoError(tb, err)
-	return client
+	return webhooks
 }
 
 func TestWebhookSaysWhatItIsAbout(t *testing.T) {
 	t.Parallel()
-	client := receiver(t, secret)
+	webhooks := receiver(t, secret)
 	for name, c := range map[string]struct {
 		object string
 		want   livestream.StripeEvent
@@ -52,11 +52,17 @@ func TestWebhookSaysWhatItIsAbout(t *testing.T) {
 		"odd metadata":    {`{"id":5,"object":"payment_intent","metadata":[1]}`, livestream.StripeEvent{Object: "payment_intent"}},
 	} {
 		body := []byte(`{"id":"evt_1","type":"some.type","created":1700000000,"data":{"object":` + c.object + `}}`)
-		got, err := client.ParseWebhook(body, stripesim.Sign(body, secret, time.Now()))
+		got, err := webhooks.ParseWebhook(body, stripesim.Sign(body, secret, time.Now()))
 		require.NoError(t, err, name)
 		c.want.ID, c.want.Type, c.want.CreatedAt, c.want.Payload = "evt_1", "some.type", time.Unix(1700000000, 0).UTC(), body
 		require.Equal(t, c.want, got, name)
 	}
+}
+
+func TestWebhookSecretsAreNotEmpty(t *testing.T) {
+	t.Parallel()
+	_, err := stripe.NewWebhooks([]string{"whsec_a", ""})
+	require.Error(t, err, "anybody could sign with nothing")
 }
 
 func TestWebhookSignatures(t *testing.T) {
@@ -107,13 +113,12 @@ func FuzzParseWebhook(f *testing.F) {
 		f.Add([]byte(body), "")
 	}
 	f.Add([]byte(succeeded), "t=1,v1=00")
-	client, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", WebhookSecrets: []string{secret}})
-	require.NoError(f, err)
+	webhooks := receiver(f, secret)
 	f.Fuzz(func(t *testing.T, body []byte, signature string) {
-		_, err := client.ParseWebhook(body, signature)
+		_, err := webhooks.ParseWebhook(body, signature)
 		require.Equal(t, livestream.CodeInvalidStripeSignature, livestream.CodeOf(err), "nobody guesses a signature")
 
-		event, err := client.ParseWebhook(body, stripesim.Sign(body, secret, time.Now()))
+		event, err := webhooks.ParseWebhook(body, stripesim.Sign(body, secret, time.Now()))
 		if err != nil {
 			require.Equal(t, livestream.CodeInvalidStripeSignature, livestream.CodeOf(err))
 			return

@@ -65,7 +65,7 @@ func TestOneTraceFromTheRequestToItsSQL(t *testing.T) {
 	now := func() time.Time { return time.Now().UTC() }
 	running, err := workers.New(fleet, workflows.QueueStream, workers.Activities{Streams: &activities.Streams{
 		Store: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Viewers: redis.NewPresence(cache), Chat: redis.NewChat(cache, postgres.NewChats(db)), Now: now,
-	}}, func(err error) { t.Log("the worker ended", err) })
+	}}, workers.Limits{}, func(err error) { t.Log("the worker ended", err) })
 	require.NoError(t, err)
 	require.NoError(t, running.Start())
 	t.Cleanup(running.Stop)

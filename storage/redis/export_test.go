@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // UsesRedis says whether a cache asks Redis, whether or not it believes it yet.
@@ -31,4 +33,13 @@ func NewPatientRateLimiter(client *Client) *RateLimiter {
 	l := NewRateLimiter(client)
 	l.breaker.timeout = 10 * time.Second
 	return l
+}
+
+// NewPatientCircuit waits longer for a Redis that shares a busy machine.
+func NewPatientCircuit(client *Client, policy livestream.CircuitPolicy) (*Circuit, error) {
+	c, err := NewCircuit(client, policy)
+	if err == nil {
+		c.redis.timeout = 10 * time.Second
+	}
+	return c, err
 }

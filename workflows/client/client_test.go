@@ -81,7 +81,7 @@ func (s *scene) work(t *testing.T, queue string) {
 			Keys: postgres.NewIdempotencyKeys(s.db), Sessions: postgres.NewSessions(s.db), StripeEvents: postgres.NewStripeEvents(s.db),
 			Now: func() time.Time { return now().Add(daysAhead) },
 		},
-	}, func(err error) { t.Log("a worker ended", err) })
+	}, workers.Limits{}, func(err error) { t.Log("a worker ended", err) })
 	require.NoError(t, err)
 	require.NoError(t, w.Start())
 	t.Cleanup(w.Stop)
