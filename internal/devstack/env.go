@@ -29,6 +29,7 @@ type Env struct {
 	StripeAPIBase       string
 	StripeSecretKey     string
 	StripeWebhookSecret string
+	StripeMock          string // of a stack for tests
 	JWTKeyFile          string
 	Binary              string // the product's
 	TemporalCLI         string
@@ -62,6 +63,7 @@ func (e *Env) fields() []struct {
 		{"STRIPE_API_BASE", &e.StripeAPIBase, nil},
 		{"STRIPE_SECRET_KEY", &e.StripeSecretKey, nil},
 		{"STRIPE_WEBHOOK_SECRET", &e.StripeWebhookSecret, nil},
+		{"STRIPE_MOCK", &e.StripeMock, nil},
 		{"JWT_PRIVATE_KEY_FILE", &e.JWTKeyFile, nil},
 		{"LIVESTREAM_BIN", &e.Binary, nil},
 		{"TEMPORAL_CLI", &e.TemporalCLI, nil},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -187,6 +188,24 @@ func (s *Stack) stripe(ctx context.Context) error {
 		"--webhook-secret", s.Env.StripeWebhookSecret, "--journal", filepath.Join(s.options.Dir, "stripesim.jsonl"),
 	}}
 	return s.launch(ctx, p, 20*time.Second, healthy(s.Env.StripeAPIBase+"/health"))
+}
+
+// stripeMock starts Stripe's own mock, which checks requests against the description
+// of the API: of the version that our client speaks, and of no other.
+func (s *Stack) stripeMock(ctx context.Context) error {
+	path, err := s.tool(ctx, "stripe-mock")
+	if err != nil {
+		return err
+	}
+	s.Env.StripeMock = "http://" + address(s.ports.stripe)
+	p := &Process{Name: "stripe-mock", Path: path, Dir: s.options.Dir, Args: []string{"-http-addr", address(s.ports.stripe), "-strict-version-check"}}
+	return s.launch(ctx, p, 20*time.Second, func(ctx context.Context) error {
+		connection, err := new(net.Dialer).DialContext(ctx, "tcp", address(s.ports.stripe))
+		if err != nil {
+			return err
+		}
+		return connection.Close()
+	})
 }
 
 // healthy asks an address and wants 200.

@@ -39,7 +39,7 @@ type Options struct {
 	// Roles runs the product too, and starts a role again that dies.
 	Roles bool
 	// Test leaves out what tests do not need: durability against power loss, the
-	// UI, a Stripe simulator that all share.
+	// UI, a Stripe simulator that all share. Instead of that there is stripe-mock.
 	Test bool
 	// Limits is the product's LIMITS.
 	Limits string
@@ -128,7 +128,9 @@ func (s *Stack) components(ctx context.Context) error {
 	component("redis", address(s.ports.redis), s.redis)
 	component("temporal", address(s.ports.temporal), s.temporal)
 	component("s3", address(s.ports.s3), s.s3)
-	if !s.options.Test {
+	if s.options.Test {
+		component("stripe-mock", address(s.ports.stripe), s.stripeMock)
+	} else {
 		component("stripesim", address(s.ports.stripe), s.stripe)
 	}
 	group.Go(func() error {

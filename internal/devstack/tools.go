@@ -199,8 +199,9 @@ func number(text string) int {
 // modules are the programs that are Go modules, each pinned in a module of its
 // own, tools/<name>/go.mod, and how long the first build takes on two cores.
 var modules = map[string]struct{ pkg, takes string }{
-	"temporal":  {"github.com/temporalio/cli/cmd/temporal", "the first time: 3 minutes"},
-	"versitygw": {"github.com/versity/versitygw/cmd/versitygw", "the first time: 1 minute"},
+	"temporal":    {"github.com/temporalio/cli/cmd/temporal", "the first time: 3 minutes"},
+	"versitygw":   {"github.com/versity/versitygw/cmd/versitygw", "the first time: 1 minute"},
+	"stripe-mock": {"github.com/stripe/stripe-mock", "the first time: 10 seconds"},
 }
 
 // tool gives the path of a pinned program, which is built when it is not there
