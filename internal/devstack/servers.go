@@ -198,7 +198,11 @@ func (s *Stack) stripeMock(ctx context.Context) error {
 		return err
 	}
 	s.Env.StripeMock = "http://" + address(s.ports.stripe)
-	p := &Process{Name: "stripe-mock", Path: path, Dir: s.options.Dir, Args: []string{"-http-addr", address(s.ports.stripe), "-strict-version-check"}}
+	p := &Process{Name: "stripe-mock", Path: path, Dir: s.options.Dir, Args: []string{
+		"-http-addr", address(s.ports.stripe),
+		"-https-addr", "127.0.0.1:0", // any port: by itself it takes a fixed one, which only one stack could have
+		"-strict-version-check",
+	}}
 	return s.launch(ctx, p, 20*time.Second, func(ctx context.Context) error {
 		connection, err := new(net.Dialer).DialContext(ctx, "tcp", address(s.ports.stripe))
 		if err != nil {
