@@ -15,12 +15,22 @@ const (
 	ArchiveFailed     ArchiveStatus = "failed"
 )
 
+// ArchiveVisibility says who may play an archive.
+type ArchiveVisibility string
+
+// A private archive is its owner's alone: others do not find it.
+const (
+	VisibilityPublic  ArchiveVisibility = "public"
+	VisibilityPrivate ArchiveVisibility = "private"
+)
+
 // Archive is a stream's recording made playable.
 type Archive struct {
 	ID              uuid.UUID
 	StreamID        uuid.UUID
 	UserID          uuid.UUID
 	Title           string
+	Visibility      ArchiveVisibility
 	Status          ArchiveStatus
 	Progress        float64 // 0 to 1
 	DurationSeconds float64
@@ -33,11 +43,20 @@ type Archive struct {
 	ReadyAt         *time.Time
 }
 
+// ArchivePlayback is what decides whether somebody may play an archive.
+type ArchivePlayback struct {
+	UserID     uuid.UUID // the owner
+	Visibility ArchiveVisibility
+}
+
 // ArchiveFilter narrows a list of archives; nil fields do not.
 type ArchiveFilter struct {
 	UserID   *uuid.UUID
 	StreamID *uuid.UUID
 	Status   *ArchiveStatus
+	// Viewer is who asks. Their private archives are in the lists of themself and of
+	// their streams; those of everybody have public ones alone.
+	Viewer *uuid.UUID
 }
 
 // Failure says in a user's words why something did not work.

@@ -95,6 +95,15 @@ func (e *MediaError) Error() string {
 
 func (e *MediaError) Unwrap() error { return e.Err }
 
+// ObjectRequest is what a client asks of an object, in the words of its headers. An
+// empty one asks nothing.
+type ObjectRequest struct {
+	Range           string
+	IfRange         string
+	IfNoneMatch     string
+	IfModifiedSince string
+}
+
 // Object is one answer of the store: whole, a range, or "not modified" (Status
 // 304, no body). The caller closes Body.
 type Object struct {

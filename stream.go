@@ -49,7 +49,7 @@ type Stream struct {
 	EndedAt           *time.Time
 	ReconnectDeadline *time.Time
 	ArchiveID         *uuid.UUID
-	ArchiveReady      bool // whether it can be played
+	ArchiveReady      bool // whether everybody can play it
 	CreatedAt         time.Time
 }
 

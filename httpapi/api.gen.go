@@ -41,6 +41,24 @@ func (e ArchiveStatus) Valid() bool {
 	}
 }
 
+// Defines values for ArchiveVisibility.
+const (
+	ArchiveVisibilityPrivate ArchiveVisibility = "private"
+	ArchiveVisibilityPublic  ArchiveVisibility = "public"
+)
+
+// Valid indicates whether the value is a known member of the ArchiveVisibility enum.
+func (e ArchiveVisibility) Valid() bool {
+	switch e {
+	case ArchiveVisibilityPrivate:
+		return true
+	case ArchiveVisibilityPublic:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChatUserRoles.
 const (
 	ChatUserRolesAdmin     ChatUserRoles = "admin"
@@ -414,6 +432,7 @@ type Archive struct {
 	Title           string             `json:"title"`
 	UserID          openapi_types.UUID `json:"user_id"`
 	ViewCount       int64              `json:"view_count"`
+	Visibility      ArchiveVisibility  `json:"visibility"`
 }
 
 // ArchiveList defines model for ArchiveList.
@@ -424,6 +443,14 @@ type ArchiveList struct {
 
 // ArchiveStatus defines model for ArchiveStatus.
 type ArchiveStatus string
+
+// ArchiveUpdate defines model for ArchiveUpdate.
+type ArchiveUpdate struct {
+	Visibility ArchiveVisibility `json:"visibility"`
+}
+
+// ArchiveVisibility defines model for ArchiveVisibility.
+type ArchiveVisibility string
 
 // Balance defines model for Balance.
 type Balance struct {
@@ -1111,6 +1138,9 @@ type StripeWebhookParams struct {
 	StripeSignature string `json:"Stripe-Signature"`
 }
 
+// UpdateArchiveJSONRequestBody defines body for UpdateArchive for application/json ContentType.
+type UpdateArchiveJSONRequestBody = ArchiveUpdate
+
 // LoginJSONRequestBody defines body for Login for application/json ContentType.
 type LoginJSONRequestBody = LoginInput
 
@@ -1176,6 +1206,9 @@ type ServerInterface interface {
 	// GetArchive An archive
 	// (GET /api/archives/{id})
 	GetArchive(c *gin.Context, id ID)
+	// UpdateArchive Say who may play an archive
+	// (PATCH /api/archives/{id})
+	UpdateArchive(c *gin.Context, id ID)
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(c *gin.Context, id ID, params GetArchiveChatParams)
@@ -1436,6 +1469,31 @@ func (siw *ServerInterfaceWrapper) GetArchive(c *gin.Context) {
 	}
 
 	siw.Handler.GetArchive(c, id)
+}
+
+// UpdateArchive operation middleware
+func (siw *ServerInterfaceWrapper) UpdateArchive(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateArchive(c, id)
 }
 
 // GetArchiveChat operation middleware
@@ -2727,6 +2785,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/archives", wrapper.ListArchives)
 	router.DELETE(options.BaseURL+"/api/archives/:id", wrapper.DeleteArchive)
 	router.GET(options.BaseURL+"/api/archives/:id", wrapper.GetArchive)
+	router.PATCH(options.BaseURL+"/api/archives/:id", wrapper.UpdateArchive)
 	router.GET(options.BaseURL+"/api/archives/:id/chat", wrapper.GetArchiveChat)
 	router.GET(options.BaseURL+"/api/notifications", wrapper.ListNotifications)
 	router.POST(options.BaseURL+"/api/notifications/read", wrapper.ReadNotifications)
@@ -2880,6 +2939,46 @@ type GetArchivedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetArchivedefaultApplicationProblemPlusJSONResponse) VisitGetArchiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateArchiveRequestObject struct {
+	ID   ID `json:"id"`
+	Body *UpdateArchiveJSONRequestBody
+}
+
+type UpdateArchiveResponseObject interface {
+	VisitUpdateArchiveResponse(w http.ResponseWriter) error
+}
+
+type UpdateArchive200JSONResponse Archive
+
+func (response UpdateArchive200JSONResponse) VisitUpdateArchiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateArchivedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateArchivedefaultApplicationProblemPlusJSONResponse) VisitUpdateArchiveResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4570,6 +4669,9 @@ type StrictServerInterface interface {
 	// GetArchive An archive
 	// (GET /api/archives/{id})
 	GetArchive(ctx context.Context, request GetArchiveRequestObject) (GetArchiveResponseObject, error)
+	// UpdateArchive Say who may play an archive
+	// (PATCH /api/archives/{id})
+	UpdateArchive(ctx context.Context, request UpdateArchiveRequestObject) (UpdateArchiveResponseObject, error)
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(ctx context.Context, request GetArchiveChatRequestObject) (GetArchiveChatResponseObject, error)
@@ -4853,6 +4955,50 @@ func (sh *strictHandler) GetArchive(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetArchiveResponseObject); ok {
 		if err := validResponse.VisitGetArchiveResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateArchive operation middleware
+func (sh *strictHandler) UpdateArchive(ctx *gin.Context, id ID) {
+	var request UpdateArchiveRequestObject
+
+	request.ID = id
+
+	var body UpdateArchiveJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateArchive(ctx, request.(UpdateArchiveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateArchive")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateArchiveResponseObject); ok {
+		if err := validResponse.VisitUpdateArchiveResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -113,55 +113,6 @@ func TestStreamThatIsNotRecordedTakesNoRecording(t *testing.T) {
 	}
 }
 
-func TestMediaIsServedAsAnOriginShould(t *testing.T) {
-	p := api(t)
-	id := uuid.New()
-	key, content := livestream.ArchivePrefix(id)+"720p/seg_00001.m4s", []byte("0123456789")
-	require.NoError(t, p.bucket.UploadBytes(t.Context(), key, content, "video/mp4", "public, max-age=31536000, immutable"))
-	nobody, path := p.anybody(t), "/media/"+key
-	whole := nobody.get(path).ok(t, http.StatusOK)
-	require.Equal(t, content, whole.body)
-	require.Equal(t, "video/mp4", whole.header.Get("Content-Type"))
-	require.Contains(t, whole.header.Get("Cache-Control"), "immutable")
-	require.Equal(t, "bytes", whole.header.Get("Accept-Ranges"))
-	require.Equal(t, "*", whole.header.Get("Access-Control-Allow-Origin"))
-	part := nobody.get(path, "Range", "bytes=2-4").ok(t, http.StatusPartialContent)
-	require.Equal(t, "234", string(part.body))
-	require.Equal(t, "bytes 2-4/10", part.header.Get("Content-Range"))
-	nobody.get(path, "Range", "bytes=50-60").ok(t, http.StatusRequestedRangeNotSatisfiable)
-	etag := whole.header.Get("ETag")
-	require.NotEmpty(t, etag)
-	require.Empty(t, nobody.get(path, "If-None-Match", etag).ok(t, http.StatusNotModified).body)
-	head := nobody.do(http.MethodHead, path, nil).ok(t, http.StatusOK)
-	require.Equal(t, "10", head.header.Get("Content-Length"))
-	require.Empty(t, head.body)
-	require.Contains(t, nobody.do(http.MethodOptions, path, nil).ok(t, http.StatusNoContent).header.Get("Access-Control-Allow-Headers"), "Range")
-}
-
-func TestMediaGivesNothingButArchives(t *testing.T) {
-	p := api(t)
-	id := uuid.New()
-	require.NoError(t, p.bucket.UploadBytes(t.Context(), "recordings/secret", []byte("for nobody's eyes"), "video/mp4", ""))
-	require.NoError(t, p.bucket.UploadBytes(t.Context(), "work/"+id.String()+"/chunk_00000.json", []byte("{}"), "application/json", ""))
-	for _, path := range []string{
-		"/media/recordings/secret", "/media/archives/" + id.String() + "/../../recordings/secret",
-		"/media/archives/" + id.String() + "/%2e%2e/%2e%2e/recordings/secret", "/media/archives/" + id.String() + "/..%2f..%2frecordings%2fsecret",
-		"/media/archives/" + strings.ToUpper(id.String()) + "/master.m3u8", "/media/archives/x/master.m3u8", "/media/archives/" + id.String() + "/master.m3u8",
-		"/media/archives/" + id.String() + "/", "/media/archives/" + id.String() + "/720p/seg_00001.m4s.bak", "/media/work/" + id.String() + "/chunk_00000.json",
-		"/media/", "/media",
-	} {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url, nil)
-		require.NoError(t, err)
-		request.URL.Opaque = path // as it is written
-		response, err := (&http.Transport{}).RoundTrip(request)
-		require.NoError(t, err, path)
-		said, _ := io.ReadAll(response.Body)
-		response.Body.Close()
-		require.Contains(t, []int{http.StatusNotFound, http.StatusBadRequest}, response.StatusCode, "%s: %s", path, said)
-		require.NotContains(t, string(said), "eyes", path)
-	}
-}
-
 func TestDeletedArchiveIsGoneWithItsFiles(t *testing.T) {
 	p := api(t)
 	ada, bob := p.mustRegister(t), p.mustRegister(t)

@@ -19,6 +19,8 @@ type Tokens interface {
 	Successor(token string) (next string, hash []byte)
 	HashRefresh(token string) []byte
 	JWKS() []livestream.JWK
+	GrantMedia(userID uuid.UUID) (grant string, until time.Time, err error)
+	VerifyMedia(grant string) (uuid.UUID, error)
 }
 
 // Passwords hashes passwords. Verifying against the empty hash costs as much as

@@ -34,6 +34,9 @@ func (s *Server) allowOrigin(c *gin.Context) {
 		return
 	}
 	header.Set("Access-Control-Allow-Origin", origin)
+	if s.deps.MediaCookies != nil {
+		header.Set("Access-Control-Allow-Credentials", "true") // or browsers would drop the CDN's cookies
+	}
 	header.Set("Access-Control-Expose-Headers", "X-Request-ID, Retry-After, RateLimit, RateLimit-Policy, "+readAfterHeader)
 	if c.Request.Method != http.MethodOptions || c.GetHeader("Access-Control-Request-Method") == "" {
 		return

@@ -55,10 +55,12 @@ type product struct {
 	db     *postgres.DB
 	tokens *auth.Tokens
 	bucket *s3.Bucket
-	dsn    string
-	chats  *postgres.Chats
-	chat   *redis.Chat
-	redis  *driver.Client
+	// bucketName is the bucket's.
+	bucketName string
+	dsn        string
+	chats      *postgres.Chats
+	chat       *redis.Chat
+	redis      *driver.Client
 
 	presence *redis.Presence
 }
@@ -70,6 +72,11 @@ type options struct {
 	// limits of zero are so high that no test meets them.
 	limits httpapi.Limits
 	log    *zap.Logger // nil logs nothing
+	// s3Endpoint is where media come from; empty is the stack's.
+	s3Endpoint string
+	maxMedia   int
+	mediaURL   string
+	cookies    httpapi.MediaCookies
 }
 
 // The tests that break nothing share one product; each has members of its own.
@@ -144,7 +151,15 @@ func newProduct(tb testing.TB, o options) *product {
 	require.NoError(tb, err)
 	p.redis = driver.NewClient(operator)
 	tb.Cleanup(func() { p.redis.Close() })
-	p.bucket, err = s3.Open(s3.Config{Endpoint: env.S3Endpoint, Bucket: testenv.Bucket(tb), AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey})
+	p.bucketName = testenv.Bucket(tb)
+	p.bucket, err = s3.Open(s3.Config{Endpoint: env.S3Endpoint, Bucket: p.bucketName, AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey})
+	require.NoError(tb, err)
+	if o.s3Endpoint == "" {
+		o.s3Endpoint = env.S3Endpoint
+	}
+	media, err := s3.Open(s3.Config{
+		Endpoint: o.s3Endpoint, Bucket: p.bucketName, AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey, CallTimeout: 3 * time.Second,
+	})
 	require.NoError(tb, err)
 	connection, err := temporal.NewLazyClient(temporal.Options{
 		HostPort: o.temporalAddress, Namespace: namespace, Logger: telemetry.NewTemporalLogger(zap.NewNop()),
@@ -173,10 +188,10 @@ func newProduct(tb testing.TB, o options) *product {
 	now := func() time.Time { return time.Now().UTC() }
 	push, wf := redis.NewNotifications(cache), client.New(connection)
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
-		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: p.bucket,
+		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: media, MediaCookies: o.cookies,
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: webhooks, Idempotency: postgres.NewIdempotencyKeys(p.db),
 		Chats: p.chats, ChatEvents: p.chat, Moderators: push,

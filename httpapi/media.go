@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -19,12 +21,45 @@ import (
 
 // Media reads archives' files.
 type Media interface {
-	Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*livestream.Object, error)
+	Get(ctx context.Context, key string, request livestream.ObjectRequest) (*livestream.Object, error)
+	Head(ctx context.Context, key string, request livestream.ObjectRequest) (*livestream.Object, error)
 }
 
-// mediaURL is where a file of an archive is, for players.
-func (s *Server) mediaURL(archive uuid.UUID, file string) *string {
-	address := s.config.PublicURL + "/media/" + livestream.ArchivePrefix(archive) + file
+// MediaCookies signs what a CDN wants before it gives a browser what is below an
+// address. The browser sends it to that path.
+type MediaCookies interface {
+	Cookies(below, path string, until time.Time) ([]*http.Cookie, error)
+}
+
+// privateMedia is where private archives are, behind a grant that is a part of the
+// address: the files that a playlist names are below it too.
+const privateMedia = "/media/private/"
+
+// publicMediaURL is where files of public archives are, for players.
+func (s *Server) publicMediaURL() string { return s.config.MediaURL + "/media/" }
+
+// privateMediaURL is where the files of one's own private archives are. A CDN keeps
+// files for longer than a grant is good, and wants cookies besides.
+func (s *Server) privateMediaURL(ctx context.Context) (string, error) {
+	grant, until, err := s.deps.Tokens.GrantMedia(memberOf(ctx).UserID)
+	if err != nil {
+		return "", err
+	}
+	path := privateMedia + grant + "/"
+	if s.deps.MediaCookies != nil {
+		cookies, err := s.deps.MediaCookies.Cookies(s.config.MediaURL+path, path, until)
+		if err != nil {
+			return "", err
+		}
+		for _, cookie := range cookies {
+			http.SetCookie(ctx.(*gin.Context).Writer, cookie)
+		}
+	}
+	return s.config.MediaURL + path, nil
+}
+
+func mediaURL(base string, archive uuid.UUID, file string) *string {
+	address := base + livestream.ArchivePrefix(archive) + file
 	return &address
 }
 
@@ -33,32 +68,55 @@ func (s *Server) mediaURL(archive uuid.UUID, file string) *string {
 var mediaFile = regexp.MustCompile(`^/(master\.m3u8|thumbnail\.jpg|[a-z0-9]{1,16}/(index\.m3u8|init\.mp4|seg_[0-9]{5,9}\.m4s))$`)
 
 // serveMedia streams a file of an archive from object storage, as the origin of a
-// CDN. Players on any page may read it.
+// CDN.
 func (s *Server) serveMedia(c *gin.Context) {
-	header := c.Writer.Header()
-	header.Set("Access-Control-Allow-Origin", "*")
-	header.Set("Access-Control-Expose-Headers", "Content-Length, Content-Range, ETag")
+	s.allowPlayers(c)
 	if c.Request.Method == http.MethodOptions {
-		header.Set("Access-Control-Allow-Methods", "GET, HEAD")
-		header.Set("Access-Control-Allow-Headers", "Range, If-None-Match")
-		header.Set("Access-Control-Max-Age", "86400")
 		c.Status(http.StatusNoContent)
 		return
 	}
 	id, err := uuid.Parse(c.Param("id"))
 	file := c.Param("file")
 	if err != nil || id.String() != c.Param("id") || !mediaFile.MatchString(file) {
-		s.fail(c, livestream.Errorf(livestream.CodeNotFound, "there is no such file"))
+		s.fail(c, noSuchFile())
 		return
 	}
-	object, err := s.deps.Media.Get(c.Request.Context(), livestream.ArchivePrefix(id)+file[1:], c.GetHeader("Range"), c.GetHeader("If-None-Match"))
+	select {
+	case s.sending <- struct{}{}:
+		defer func() { <-s.sending }()
+	default:
+		s.fail(c, livestream.Unavailable("another connection for media", nil))
+		return
+	}
+	if err := s.mayPlay(c, id); err != nil {
+		s.fail(c, err)
+		return
+	}
+	read := s.deps.Media.Get
+	if c.Request.Method == http.MethodHead {
+		read = s.deps.Media.Head
+	}
+	object, err := read(c.Request.Context(), livestream.ArchivePrefix(id)+file[1:], livestream.ObjectRequest{
+		Range: c.GetHeader("Range"), IfRange: c.GetHeader("If-Range"),
+		IfNoneMatch: c.GetHeader("If-None-Match"), IfModifiedSince: c.GetHeader("If-Modified-Since"),
+	})
 	if err != nil {
 		s.fail(c, err)
 		return
 	}
 	defer object.Body.Close()
+	s.send(c, object)
+}
+
+// send answers with an object.
+func (s *Server) send(c *gin.Context, object *livestream.Object) {
+	header := c.Writer.Header()
+	cacheControl := object.CacheControl
+	if c.Param("grant") != "" && s.deps.MediaCookies == nil {
+		cacheControl = strings.Replace(cacheControl, "public", "private", 1) // no cache of others' asks for cookies
+	}
 	for name, text := range map[string]string{
-		"Content-Type": object.ContentType, "Content-Range": object.ContentRange, "Cache-Control": object.CacheControl, "ETag": object.ETag,
+		"Content-Type": object.ContentType, "Content-Range": object.ContentRange, "Cache-Control": cacheControl, "ETag": object.ETag,
 	} {
 		if text != "" {
 			header.Set(name, text)
@@ -73,12 +131,59 @@ func (s *Server) serveMedia(c *gin.Context) {
 	}
 	c.Status(object.Status)
 	c.Writer.WriteHeaderNow()
-	if c.Request.Method == http.MethodHead {
-		return
-	}
 	if _, err := io.Copy(&patient{c.Writer, http.NewResponseController(c.Writer)}, object.Body); err != nil && !errors.Is(err, context.Canceled) {
 		s.deps.Log.Debug("media was broken off", zap.Error(err))
 		panic(fmt.Errorf("%w: media was broken off", http.ErrAbortHandler)) // half a file must not look like a whole one
+	}
+}
+
+func noSuchFile() *livestream.Error {
+	return livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+}
+
+// mayPlayTimeout bounds the question whether somebody may have a file.
+const mayPlayTimeout = 3 * time.Second
+
+// mayPlay says whether the bearer of the address may have an archive's files.
+//
+// Errors: not_found, forbidden, unavailable.
+func (s *Server) mayPlay(c *gin.Context, id uuid.UUID) error {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), mayPlayTimeout)
+	defer cancel()
+	playback, err := s.deps.Archives.Playback(livestream.WithReadPolicy(ctx, livestream.ReadPolicy{Replica: true}), id)
+	switch {
+	case livestream.CodeOf(err) == livestream.CodeArchiveNotFound:
+		return noSuchFile()
+	case err != nil:
+		return err
+	case playback.Visibility == livestream.VisibilityPublic:
+		return nil
+	}
+	owner, err := s.deps.Tokens.VerifyMedia(c.Param("grant"))
+	if err != nil || owner != playback.UserID {
+		return &livestream.Error{Code: livestream.CodeForbidden, Message: "this archive is private; its owner gets an address that plays from GET /api/archives/{id}", Err: err}
+	}
+	return nil
+}
+
+// allowPlayers lets players on any page read media (CORS). With a CDN's cookies,
+// those of private media have to be on a page that may read the API's answers.
+func (s *Server) allowPlayers(c *gin.Context) {
+	header := c.Writer.Header()
+	header.Set("Access-Control-Allow-Origin", "*")
+	if c.Param("grant") != "" && s.deps.MediaCookies != nil {
+		header.Add("Vary", "Origin")
+		header.Del("Access-Control-Allow-Origin")
+		if origin := c.GetHeader("Origin"); slices.Contains(s.config.AllowedOrigins, origin) {
+			header.Set("Access-Control-Allow-Origin", origin)
+			header.Set("Access-Control-Allow-Credentials", "true")
+		}
+	}
+	header.Set("Access-Control-Expose-Headers", "Content-Length, Content-Range, ETag, Retry-After")
+	if c.Request.Method == http.MethodOptions {
+		header.Set("Access-Control-Allow-Methods", "GET, HEAD")
+		header.Set("Access-Control-Allow-Headers", "Range, If-Range, If-None-Match")
+		header.Set("Access-Control-Max-Age", "86400")
 	}
 }
 

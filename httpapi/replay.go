@@ -16,7 +16,7 @@ func (s *Server) GetArchiveChat(ctx context.Context, request GetArchiveChatReque
 	if err != nil {
 		return nil, err
 	}
-	archive, err := s.deps.Archives.ByID(ctx, request.ID)
+	archive, err := s.archive(ctx, request.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,12 @@ type Config struct {
 	// ChatURLs are the chat nodes' addresses as clients see them, ws:// or wss://.
 	// Behind a load balancer there is one.
 	ChatURLs []string
+	// MediaURL is where players find /media: a CDN's address whose origin is the API,
+	// without a slash at its end. Empty: the API's own.
+	MediaURL string
+	// MaxMedia is how many files are sent at once; others are told to come back.
+	// Zero is 500.
+	MaxMedia int
 	// AllowedOrigins are the web pages that may read answers, as "https://host".
 	AllowedOrigins []string
 	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
@@ -54,6 +60,7 @@ type Deps struct {
 	Uploads       Uploads
 	Archives      Archives
 	Media         Media
+	MediaCookies  MediaCookies // nil where no CDN wants cookies
 	Notifications Notifications
 	Push          NotificationPublisher
 	Transactions  Transactions
@@ -94,6 +101,7 @@ type Server struct {
 	metrics    metrics
 	draining   atomic.Bool
 	ready      readiness
+	sending    chan struct{} // one for each file that is being sent
 }
 
 var _ StrictServerInterface = (*Server)(nil)
@@ -108,12 +116,18 @@ func New(config Config, deps Deps) (*Server, error) {
 		return nil, errors.New("httpapi: PublicURL and ChatURLs are needed")
 	}
 	config.PublicURL = strings.TrimRight(config.PublicURL, "/")
+	if config.MediaURL = strings.TrimRight(config.MediaURL, "/"); config.MediaURL == "" {
+		config.MediaURL = config.PublicURL
+	}
+	if config.MaxMedia == 0 {
+		config.MaxMedia = 500
+	}
 	config.Limits = config.Limits.withDefaults()
 	contract, err := LoadContract()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, deps: deps, operations: newOperations(contract), metrics: newMetrics()}
+	s := &Server{config: config, deps: deps, operations: newOperations(contract), metrics: newMetrics(), sending: make(chan struct{}, config.MaxMedia)}
 	if err := s.metrics.register(deps.Registry); err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
@@ -136,7 +150,9 @@ func New(config Config, deps Deps) (*Server, error) {
 	})
 	documents(s.router)
 	s.router.GET("/metrics", gin.WrapH(promhttp.HandlerFor(deps.Registry, promhttp.HandlerOpts{})))
-	s.router.Match([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, "/media/archives/:id/*file", s.serveMedia)
+	for _, path := range []string{"/media/archives/:id/*file", privateMedia + ":grant/archives/:id/*file"} {
+		s.router.Match([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, path, s.serveMedia)
+	}
 	api := s.router.Group("", noStore, s.limitTime, s.authenticate, s.limitRate, s.chooseSource, s.validate)
 	handlers := NewStrictHandlerWithOptions(s, []StrictMiddlewareFunc{s.noteWrite}, StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, invalid(err)) },

@@ -282,7 +282,7 @@ func (s *Server) streamOf(v livestream.Stream) Stream {
 		StartedAt: v.StartedAt, EndedAt: v.EndedAt, ReconnectDeadline: v.ReconnectDeadline, ArchiveID: v.ArchiveID, CreatedAt: v.CreatedAt,
 	}
 	if v.ArchiveID != nil && v.ArchiveReady {
-		out.PlaybackURL = s.mediaURL(*v.ArchiveID, livestream.MasterPlaylist)
+		out.PlaybackURL = mediaURL(s.publicMediaURL(), *v.ArchiveID, livestream.MasterPlaylist)
 	}
 	return out
 }

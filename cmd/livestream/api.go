@@ -8,6 +8,7 @@ import (
 
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
+	"github.com/livestream-pro/livestream-pro/internal/cdn"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/storage/cached"
@@ -21,6 +22,7 @@ type apiCmd struct {
 	config.Tracing
 	config.Listen
 	config.Public
+	config.Media
 	config.Tokens
 	config.Limits
 	config.Proxies
@@ -35,6 +37,9 @@ type apiCmd struct {
 // loadPerMinute is what one client may ask in a load test, where it stands for
 // many.
 const loadPerMinute = 10_000_000
+
+// mediaTimeout is how long a player waits for the first byte of a file.
+const mediaTimeout = 3 * time.Second
 
 // collectAt lets the heap grow to five times what is live before it is collected:
 // little of it is, and a cached read takes a sixth less time (docs/performance.md).
@@ -52,7 +57,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	}
 	defer o.close()
 	now := func() time.Time { return time.Now().UTC() }
-	tokens, err := auth.LoadTokens(c.KeyFile, now, c.PreviousKeyFiles...)
+	tokens, err := auth.LoadTokens(c.Tokens.KeyFile, now, c.PreviousKeyFiles...)
 	if err != nil {
 		return err
 	}
@@ -75,9 +80,19 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := o.openS3(c.S3)
+	bucket, err := o.openS3(c.S3, 0)
 	if err != nil {
 		return err
+	}
+	media, err := o.openS3(c.S3, mediaTimeout)
+	if err != nil {
+		return err
+	}
+	var cookies httpapi.MediaCookies
+	if c.Media.KeyPairID != "" {
+		if cookies, err = cdn.NewCloudFront(cdn.Config{KeyPairID: c.Media.KeyPairID, PrivateKeyFile: c.Media.KeyFile, Domain: c.Media.CookieDomain}); err != nil {
+			return err
+		}
 	}
 	rows, err := o.openStores(db, cache)
 	if err != nil {
@@ -100,12 +115,12 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{
-		PublicURL: c.Public.URL, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits,
+		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
 		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: cached.NewViewers(redis.NewPresence(cache)), Recordings: rows.recordings, Uploads: bucket,
-		Archives: rows.archives, Media: bucket,
+		Archives: rows.archives, Media: media, MediaCookies: cookies,
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: webhooks,
 		Chats: chats, ChatEvents: redis.NewChat(cache, chats), Moderators: push,

@@ -64,7 +64,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := o.openS3(c.S3)
+	bucket, err := o.openS3(c.S3, 0)
 	if err != nil {
 		return err
 	}

@@ -84,6 +84,15 @@ type Public struct {
 	Origins  []string `name:"allowed-origins" env:"ALLOWED_ORIGINS" sep:" " help:"Origins of the web pages that may open WebSockets and read the API's answers, separated by blanks."`
 }
 
+// Media is how players reach the archives' files.
+type Media struct {
+	URL          string `name:"media-base-url" env:"MEDIA_BASE_URL" help:"Address of a CDN whose origin is the API, as https://host; the API's own when it is empty."`
+	MaxFiles     int    `name:"media-max-files" env:"MEDIA_MAX_FILES" default:"500" help:"Files that this process sends at once."`
+	KeyPairID    string `name:"cloudfront-key-pair-id" env:"CLOUDFRONT_KEY_PAIR_ID" help:"Id of the public key with which CloudFront checks the cookies for private archives; none are sent when it is empty."`
+	KeyFile      string `name:"cloudfront-private-key-file" env:"CLOUDFRONT_PRIVATE_KEY_FILE" type:"path" help:"Its RSA private key in PEM (openssl genrsa 2048)."`
+	CookieDomain string `name:"media-cookie-domain" env:"MEDIA_COOKIE_DOMAIN" help:"Domain that the API and the CDN are both below; the API's host alone when it is empty."`
+}
+
 // Tokens is what access tokens are signed with, and what else verifies them.
 type Tokens struct {
 	KeyFile          string   `name:"jwt-private-key-file" env:"JWT_PRIVATE_KEY_FILE" required:"" type:"path" help:"Ed25519 private key, PKCS#8 in PEM (openssl genpkey -algorithm ed25519)."`

@@ -7,16 +7,19 @@ import (
 	"github.com/google/uuid"
 
 	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/storage/redis"
 )
 
 // ArchiveReader reads archives.
 type ArchiveReader interface {
+	Playback(ctx context.Context, id uuid.UUID) (livestream.ArchivePlayback, error)
 	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
 	List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error)
 }
 
 // ArchiveWriter changes them.
 type ArchiveWriter interface {
+	SetVisibility(ctx context.Context, id, userID uuid.UUID, visibility livestream.ArchiveVisibility) (livestream.Archive, error)
 	SetProgress(ctx context.Context, id uuid.UUID, progress float64) error
 	MarkProcessing(ctx context.Context, id uuid.UUID) error
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
@@ -30,9 +33,9 @@ type ArchiveStore interface {
 	ArchiveWriter
 }
 
-// Archives keeps archives. It has no copies of its own, but a stream's says which
-// archive it has and whether that can be played. An archive that failed, or is
-// processed again, changes neither.
+// Archives keeps archives, with copies of who may play them: each file that is
+// played asks. A stream's copy says which archive it has and whether everybody can
+// play it. An archive that failed, or is processed again, changes neither.
 type Archives struct {
 	ArchiveStore
 	cache *Cache
@@ -40,6 +43,28 @@ type Archives struct {
 
 // NewArchives wraps a store.
 func NewArchives(cache *Cache, store ArchiveStore) *Archives { return &Archives{store, cache} }
+
+func playbackEntry(id uuid.UUID) redis.CacheEntry {
+	return redis.CacheEntry{Key: "archive:{" + id.String() + "}:playback", Kind: "archive_playback", TTL: 5 * time.Minute}
+}
+
+// Playback says who may play an archive; see the store.
+func (s *Archives) Playback(ctx context.Context, id uuid.UUID) (livestream.ArchivePlayback, error) {
+	return redis.Get(ctx, s.cache.copies, playbackEntry(id), func(ctx context.Context) (livestream.ArchivePlayback, error) {
+		return s.ArchiveStore.Playback(ctx, id)
+	})
+}
+
+// SetVisibility says who may play an archive; see the store.
+func (s *Archives) SetVisibility(ctx context.Context, id, userID uuid.UUID, visibility livestream.ArchiveVisibility) (livestream.Archive, error) {
+	archive, err := s.ArchiveStore.SetVisibility(ctx, id, userID, visibility)
+	entries := []redis.CacheEntry{playbackEntry(id)}
+	if err == nil {
+		entries = append(entries, streamEntry(archive.StreamID))
+	}
+	s.cache.wrote(ctx, err, entries...)
+	return archive, err
+}
 
 // MarkReady publishes an archive; see the store. Without an answer the stream is
 // not known; the one who writes tries until there is one.
@@ -59,6 +84,6 @@ func (s *Archives) Delete(ctx context.Context, id, streamID, userID uuid.UUID) e
 	if livestream.CodeOf(err) == livestream.CodeArchiveNotFound {
 		outcome = nil
 	}
-	s.cache.wrote(ctx, outcome, streamEntry(streamID))
+	s.cache.wrote(ctx, outcome, streamEntry(streamID), playbackEntry(id))
 	return err
 }

@@ -130,6 +130,10 @@ func (s scene) requireSeen(tb testing.TB, p *process, what string) {
 		want.Email, want.Role = "", "" // a copy has neither
 		require.Equal(tb, want, got, what)
 	}
+	playback, missing := p.archives.Playback(primary, s.archive)
+	seen, err := p.archives.Playback(replica, s.archive)
+	require.Equal(tb, livestream.CodeOf(missing), livestream.CodeOf(err), what)
+	require.Equal(tb, playback, seen, what)
 	want, wantErr := p.streams.ByID(primary, s.stream)
 	got, err := p.streams.ByID(replica, s.stream)
 	require.Equal(tb, livestream.CodeOf(wantErr), livestream.CodeOf(err), what)
@@ -193,6 +197,10 @@ func TestEveryWriteIsSeenByTheNextRead(t *testing.T) {
 		{"process it again", func() error { return writer.archives.MarkProcessing(ctx, s.archive) }},
 		{"publish it", func() error {
 			_, err := writer.archives.MarkReady(ctx, s.archive, livestream.MediaInfo{}, nil, 1, now())
+			return err
+		}},
+		{"hide it", func() error {
+			_, err := writer.archives.SetVisibility(ctx, s.archive, s.creator, livestream.VisibilityPrivate)
 			return err
 		}},
 		{"delete it", func() error { return writer.archives.Delete(ctx, s.archive, s.stream, s.creator) }},

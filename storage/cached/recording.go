@@ -34,7 +34,7 @@ func NewRecordings(cache *Cache, store RecordingStore) *Recordings { return &Rec
 func (s *Recordings) Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error) {
 	archive, err := s.RecordingStore.Complete(ctx, uploadID, archiveID, now)
 	if err == nil {
-		s.cache.wrote(ctx, nil, streamEntry(archive.StreamID))
+		s.cache.wrote(ctx, nil, streamEntry(archive.StreamID), playbackEntry(archive.ID))
 	}
 	return archive, err
 }

@@ -19,7 +19,7 @@ type Archives struct{ db *DB }
 // NewArchives keeps archives in db.
 func NewArchives(db *DB) *Archives { return &Archives{db: db} }
 
-const archiveColumns = `id, stream_id, user_id, title, status, progress, duration_seconds, size_bytes, renditions,
+const archiveColumns = `id, stream_id, user_id, title, visibility, status, progress, duration_seconds, size_bytes, renditions,
 	storage_class, view_count, failure, created_at, ready_at`
 
 const (
@@ -29,8 +29,14 @@ SELECT ` + archiveColumns + ` FROM archives WHERE id = $1`
 	listArchivesSQL = `-- name: archives.list
 SELECT ` + archiveColumns + ` FROM archives
 WHERE ($1::uuid IS NULL OR user_id = $1) AND ($2::uuid IS NULL OR stream_id = $2) AND ($3::text IS NULL OR status = $3)
-	AND (created_at, id) < ($4, $5)
-ORDER BY created_at DESC, id DESC LIMIT $6`
+	AND (created_at, id) < ($4, $5) AND (visibility = 'public' OR user_id = $6)
+ORDER BY created_at DESC, id DESC LIMIT $7`
+
+	archivePlaybackSQL = `-- name: archives.playback
+SELECT user_id, visibility FROM archives WHERE id = $1`
+
+	setArchiveVisibilitySQL = `-- name: archives.set_visibility
+UPDATE archives SET visibility = $3 WHERE id = $1 AND user_id = $2 RETURNING ` + archiveColumns
 
 	setArchiveProgressSQL = `-- name: archives.set_progress
 UPDATE archives SET progress = $2 WHERE id = $1 AND status = 'processing' AND progress < $2`
@@ -58,6 +64,7 @@ type archiveRow struct {
 	StreamID        uuid.UUID
 	UserID          uuid.UUID
 	Title           string
+	Visibility      livestream.ArchiveVisibility
 	Status          livestream.ArchiveStatus
 	Progress        float64
 	DurationSeconds float64
@@ -82,13 +89,35 @@ func (s *Archives) ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, 
 func (s *Archives) List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error) {
 	limit := limitOf(page)
 	at, id := beforeTime(page)
-	rows, err := readMany[archiveRow](ctx, s.db, listArchivesSQL, filter.UserID, filter.StreamID, filter.Status, at, id, limit+1)
+	viewer := filter.Viewer
+	if filter.UserID == nil && filter.StreamID == nil {
+		viewer = nil // the list of everybody has an index of what is public
+	}
+	rows, err := readMany[archiveRow](ctx, s.db, listArchivesSQL, filter.UserID, filter.StreamID, filter.Status, at, id, viewer, limit+1)
 	if err != nil {
 		return livestream.List[livestream.Archive]{}, fail(ctx, "list archives", err)
 	}
 	return listOf(rows, limit, archiveRow.domain, func(r archiveRow) livestream.Cursor {
 		return livestream.Cursor{Time: r.CreatedAt, ID: r.ID}
 	}), nil
+}
+
+type archivePlaybackRow struct {
+	UserID     uuid.UUID
+	Visibility livestream.ArchiveVisibility
+}
+
+// Playback says who may play an archive; CodeArchiveNotFound.
+func (s *Archives) Playback(ctx context.Context, id uuid.UUID) (livestream.ArchivePlayback, error) {
+	row, err := readOne[archivePlaybackRow](ctx, s.db, archivePlaybackSQL, id)
+	return livestream.ArchivePlayback(row), failOr(ctx, "read archive", err, archiveNotFound())
+}
+
+// SetVisibility says who may play an archive from now on; CodeArchiveNotFound, also
+// when it is not the user's.
+func (s *Archives) SetVisibility(ctx context.Context, id, userID uuid.UUID, visibility livestream.ArchiveVisibility) (livestream.Archive, error) {
+	row, err := one[archiveRow](ctx, s.db.primary, setArchiveVisibilitySQL, id, userID, visibility)
+	return row.domain(), failOr(ctx, "set archive visibility", err, archiveNotFound())
 }
 
 // SetProgress shows how far the work on an archive is, from 0 to 1. It never goes

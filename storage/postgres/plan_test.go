@@ -502,6 +502,13 @@ func calls(s *store) map[string]call {
 			_, err := s.Archives.MarkReady(ctx, archive, livestream.MediaInfo{DurationSeconds: 1}, nil, 1, now())
 			return err
 		}},
+		"who may play an archive": {do: func(ctx context.Context) error {
+			if _, err := s.Archives.Playback(ctx, bigdata.ArchiveID(75)); err != nil {
+				return err
+			}
+			_, err := s.Archives.SetVisibility(ctx, bigdata.ArchiveID(75), star, livestream.VisibilityPrivate)
+			return err
+		}},
 		"delete an archive": {do: func(ctx context.Context) error {
 			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)
 		}},

@@ -25,7 +25,7 @@ func NewStreams(db *DB) *Streams { return &Streams{db: db} }
 const (
 	streamColumns = `id, user_id, title, description, category, tags, status, ingest, record, viewer_count, peak_viewer_count,
 	started_at, ended_at, reconnect_deadline, archive_id, created_at,
-	coalesce((SELECT a.status = 'ready' FROM archives a WHERE a.id = streams.archive_id), false) AS archive_ready`
+	coalesce((SELECT a.status = 'ready' AND a.visibility = 'public' FROM archives a WHERE a.id = streams.archive_id), false) AS archive_ready`
 	streamFilter = `($1::text IS NULL OR status = $1) AND ($2::uuid IS NULL OR user_id = $2) AND ($3::text IS NULL OR category = $3)`
 )
 

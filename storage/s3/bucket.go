@@ -33,6 +33,8 @@ type Config struct {
 	// CallTimeout bounds a call that carries no media, and the wait for the first
 	// byte of one that does; default 10 s.
 	CallTimeout time.Duration
+	// StallTimeout is how long a transfer may stand still; default 15 s.
+	StallTimeout time.Duration
 	// Transport wraps what carries the calls, to measure them; nil leaves it as it is.
 	Transport func(http.RoundTripper) http.RoundTripper
 }
@@ -41,6 +43,7 @@ type Config struct {
 type Bucket struct {
 	name    string
 	timeout time.Duration
+	stall   time.Duration
 	client  *s3.Client
 	presign *s3.PresignClient
 }
@@ -58,6 +61,9 @@ func Open(config Config) (*Bucket, error) {
 	}
 	if config.CallTimeout == 0 {
 		config.CallTimeout = 10 * time.Second
+	}
+	if config.StallTimeout == 0 {
+		config.StallTimeout = 15 * time.Second
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = 64
@@ -79,7 +85,7 @@ func Open(config Config) (*Bucket, error) {
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
 	}
 	return &Bucket{
-		name: config.Bucket, timeout: config.CallTimeout,
+		name: config.Bucket, timeout: config.CallTimeout, stall: config.StallTimeout,
 		client:  s3.New(options, at(config.Endpoint)),
 		presign: s3.NewPresignClient(s3.New(options, at(config.PublicEndpoint))),
 	}, nil

@@ -6,14 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
-	"regexp"
-	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -21,105 +16,9 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// byteRange is a Range header that asks for one part of a file. Others, and those
-// that make no sense, are ignored, as RFC 9110 allows.
-var byteRange = regexp.MustCompile(`^bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]{1,18})$`)
-
-// oneETag is an If-None-Match header that names one ETag.
-var oneETag = regexp.MustCompile(`^"[^"]*"$`)
-
-// Get reads an object, or the range of it that a Range header names: status 200,
-// 206 or 416. An ETag that still holds gives 304.
-//
-// Errors: not_found, unavailable.
-func (b *Bucket) Get(ctx context.Context, key, rangeHeader, ifNoneMatch string) (*livestream.Object, error) {
-	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key}
-	if isRange(rangeHeader) {
-		in.Range = &rangeHeader
-	}
-	if ifNoneMatch != "" {
-		in.IfNoneMatch = &ifNoneMatch
-	}
-	// The answer must begin in time; how long the body takes is up to the reader.
-	answering, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(b.timeout, cancel)
-	out, err := b.client.GetObject(answering, in)
-	if !late.Stop() && err != nil && ctx.Err() == nil {
-		err = context.DeadlineExceeded
-	}
-	if err != nil {
-		cancel()
-	}
-	switch status := statusOf(err); {
-	case status == http.StatusNotModified:
-		etag := headerOf(err, "ETag")
-		if etag == "" && oneETag.MatchString(ifNoneMatch) {
-			etag = ifNoneMatch // not every store repeats it
-		}
-		return &livestream.Object{Status: status, Body: http.NoBody, ETag: etag, CacheControl: headerOf(err, "Cache-Control")}, nil
-	case status == http.StatusRequestedRangeNotSatisfiable:
-		size, err := b.size(ctx, key)
-		if err != nil {
-			return nil, err
-		}
-		return &livestream.Object{Status: status, Body: http.NoBody, ContentRange: fmt.Sprintf("bytes */%d", size)}, nil
-	case isMissing(err):
-		return nil, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
-	case err != nil:
-		return nil, edge("get object", err)
-	}
-	status := http.StatusOK
-	if in.Range != nil && out.ContentRange != nil {
-		status = http.StatusPartialContent
-	}
-	return &livestream.Object{
-		Status: status, Body: body{out.Body, cancel}, Length: aws.ToInt64(out.ContentLength),
-		ContentType: aws.ToString(out.ContentType), ContentRange: aws.ToString(out.ContentRange),
-		CacheControl: aws.ToString(out.CacheControl), ETag: aws.ToString(out.ETag), LastModified: aws.ToTime(out.LastModified),
-	}, nil
-}
-
-// isRange says whether a Range header is one that we serve.
-func isRange(header string) bool {
-	m := byteRange.FindStringSubmatch(header)
-	if m == nil || m[1] == "" || m[2] == "" {
-		return m != nil
-	}
-	first, _ := strconv.ParseInt(m[1], 10, 64) // it has 18 digits at most
-	last, _ := strconv.ParseInt(m[2], 10, 64)
-	return first <= last
-}
-
-// body ends its request when it is closed.
-type body struct {
-	io.ReadCloser
-	cancel context.CancelFunc
-}
-
-func (b body) Close() error {
-	defer b.cancel()
-	return b.ReadCloser.Close()
-}
-
-// size is an object's length in bytes.
-//
-// Errors: not_found, unavailable.
-func (b *Bucket) size(ctx context.Context, key string) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.timeout)
-	defer cancel()
-	head, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.name, Key: &key})
-	if isMissing(err) {
-		return 0, livestream.Errorf(livestream.CodeNotFound, "there is no such file")
-	}
-	if err != nil {
-		return 0, edge("head object", err)
-	}
-	return aws.ToInt64(head.ContentLength), nil
-}
-
 // ReadAll reads a small object whole.
 func (b *Bucket) ReadAll(ctx context.Context, key string) ([]byte, error) {
-	object, err := b.Get(ctx, key, "", "")
+	object, err := b.Get(ctx, key, livestream.ObjectRequest{})
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +36,7 @@ func (b *Bucket) ReadAll(ctx context.Context, key string) ([]byte, error) {
 
 // Download copies an object into a file, and tells how many bytes it has.
 func (b *Bucket) Download(ctx context.Context, key, file string, progress func(bytes int64)) (err error) {
-	object, err := b.Get(ctx, key, "", "")
+	object, err := b.Get(ctx, key, livestream.ObjectRequest{})
 	if err != nil {
 		return err
 	}
@@ -235,20 +134,4 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 		return nil
 	}
 	return edge("delete object", err)
-}
-
-func statusOf(err error) int {
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) {
-		return response.HTTPStatusCode()
-	}
-	return 0
-}
-
-func headerOf(err error, name string) string {
-	var response *awshttp.ResponseError
-	if errors.As(err, &response) && response.HTTPResponse() != nil {
-		return response.HTTPResponse().Header.Get(name)
-	}
-	return ""
 }

@@ -24,7 +24,7 @@ func TestGet(t *testing.T) {
 
 	get := func(rangeHeader, ifNoneMatch string) (*livestream.Object, string) {
 		t.Helper()
-		object, err := bucket.Get(ctx, "archives/a/seg.m4s", rangeHeader, ifNoneMatch)
+		object, err := bucket.Get(ctx, "archives/a/seg.m4s", livestream.ObjectRequest{Range: rangeHeader, IfNoneMatch: ifNoneMatch})
 		require.NoError(t, err)
 		defer object.Body.Close()
 		content, err := io.ReadAll(object.Body)
@@ -66,7 +66,7 @@ func TestGet(t *testing.T) {
 	require.Equal(t, "0123456789", content)
 
 	for _, key := range []string{"archives/a/none", "archives/a", "archives/a/seg.m4s/below"} {
-		_, err := bucket.Get(ctx, key, "", "")
+		_, err := bucket.Get(ctx, key, livestream.ObjectRequest{})
 		requireCode(t, livestream.CodeNotFound, err)
 	}
 }
@@ -76,7 +76,7 @@ func TestAReaderThatGoesAwayEndsTheDownload(t *testing.T) {
 	bucket := open(t, config(t))
 	require.NoError(t, bucket.UploadBytes(testenv.Context(t), "file", bytes.Repeat([]byte("x"), 8<<20), "text/plain", ""))
 	ctx, cancel := context.WithCancel(testenv.Context(t))
-	object, err := bucket.Get(ctx, "file", "", "")
+	object, err := bucket.Get(ctx, "file", livestream.ObjectRequest{})
 	require.NoError(t, err)
 	defer object.Body.Close()
 	cancel()
@@ -113,7 +113,7 @@ func TestDelete(t *testing.T) {
 	require.NoError(t, bucket.UploadBytes(ctx, "a", []byte("x"), "text/plain", ""))
 	require.NoError(t, bucket.Delete(ctx, "a"))
 	require.NoError(t, bucket.Delete(ctx, "a"), "twice is once")
-	_, err := bucket.Get(ctx, "a", "", "")
+	_, err := bucket.Get(ctx, "a", livestream.ObjectRequest{})
 	requireCode(t, livestream.CodeNotFound, err)
 }
 
@@ -139,7 +139,7 @@ func TestDeletePrefix(t *testing.T) {
 	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/"))
 	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/"), "twice is once")
 	for i := range objects {
-		_, err := bucket.Get(ctx, fmt.Sprintf("archives/1/%04d", i), "", "")
+		_, err := bucket.Get(ctx, fmt.Sprintf("archives/1/%04d", i), livestream.ObjectRequest{})
 		requireCode(t, livestream.CodeNotFound, err)
 	}
 	for _, key := range []string{"archives/10/other", "archives/1.txt"} {

@@ -87,7 +87,7 @@ func TestARecordingIsUploadedInParts(t *testing.T) {
 	content, err := bucket.ReadAll(ctx, r.Key)
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(r.content, content))
-	object, err := bucket.Get(ctx, r.Key, "bytes=0-1", "")
+	object, err := bucket.Get(ctx, r.Key, livestream.ObjectRequest{Range: "bytes=0-1"})
 	require.NoError(t, err)
 	object.Body.Close()
 	require.Equal(t, "video/mp4", object.ContentType)
@@ -157,7 +157,7 @@ func TestAnIncompleteUploadGoesOn(t *testing.T) {
 			ctx := testenv.Context(t)
 			r := begin(t, bucket)
 			requireCode(t, livestream.CodeUploadIncomplete, complete(ctx, r))
-			_, err := bucket.Get(ctx, r.Key, "", "")
+			_, err := bucket.Get(ctx, r.Key, livestream.ObjectRequest{})
 			requireCode(t, livestream.CodeNotFound, err)
 			require.NoError(t, bucket.CompleteUpload(ctx, r.Upload, r.putAll(t)))
 		})
@@ -186,7 +186,7 @@ func TestAbortUpload(t *testing.T) {
 	whole := begin(t, bucket)
 	require.NoError(t, bucket.CompleteUpload(ctx, whole.Upload, whole.putAll(t)))
 	require.NoError(t, bucket.AbortUpload(ctx, whole.Upload))
-	_, err := bucket.Get(ctx, whole.Key, "", "")
+	_, err := bucket.Get(ctx, whole.Key, livestream.ObjectRequest{})
 	requireCode(t, livestream.CodeNotFound, err)
 }
 

@@ -58,7 +58,7 @@ func TestAStoreThatIsAwayIsUnavailable(t *testing.T) {
 	upload := livestream.Upload{Key: "a/recording", StorageID: "none", SizeBytes: 1}
 	everything := map[string]func() error{
 		"ping":     func() error { return bucket.Ping(ctx) },
-		"get":      func() error { _, err := bucket.Get(ctx, "a/file", "", ""); return err },
+		"get":      func() error { _, err := bucket.Get(ctx, "a/file", livestream.ObjectRequest{}); return err },
 		"upload":   func() error { return bucket.UploadBytes(ctx, "a/other", []byte("x"), "text/plain", "") },
 		"create":   func() error { _, err := bucket.CreateUpload(ctx, "a/recording", "video/mp4"); return err },
 		"complete": func() error { return bucket.CompleteUpload(ctx, upload, nil) },
@@ -72,12 +72,12 @@ func TestAStoreThatIsAwayIsUnavailable(t *testing.T) {
 		requireCode(t, livestream.CodeUnavailable, call())
 	}
 	proxy.Restore()
-	object, err := bucket.Get(ctx, "a/file", "", "")
+	object, err := bucket.Get(ctx, "a/file", livestream.ObjectRequest{})
 	require.NoError(t, err, "it works again by itself")
 	object.Body.Close()
 
 	proxy.Freeze()
-	_, err = bucket.Get(ctx, "a/file", "", "")
+	_, err = bucket.Get(ctx, "a/file", livestream.ObjectRequest{})
 	requireCode(t, livestream.CodeUnavailable, err)
 	requireCode(t, livestream.CodeUnavailable, bucket.Ping(ctx))
 }
