@@ -77,8 +77,10 @@ const (
 // ArchivePrefix is where an archive's objects live, without a leading slash.
 func ArchivePrefix(id uuid.UUID) string { return "archives/" + id.String() + "/" }
 
-// MasterPlaylist and Thumbnail are an archive's well-known objects.
+// An archive's well-known objects.
 const (
 	MasterPlaylist = "master.m3u8"
-	Thumbnail      = "thumbnail.jpg"
+	Poster         = "poster.jpg"     // up to 1280 pixels wide
+	Thumbnail      = "thumbnail.jpg"  // the same picture, up to 480
+	Storyboard     = "storyboard.vtt" // small pictures for the seek bar
 )

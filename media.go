@@ -1,6 +1,7 @@
 package livestream
 
 import (
+	"fmt"
 	"io"
 	"time"
 )
@@ -13,6 +14,7 @@ type MediaInfo struct {
 	VideoCodec      string  `json:"video_codec"` // empty: no video
 	Width           int     `json:"width"`       // as displayed, after rotation
 	Height          int     `json:"height"`
+	Rotation        int     `json:"rotation,omitempty"` // degrees clockwise, a multiple of 90, from how it is stored to how it is displayed
 	FrameRate       float64 `json:"frame_rate"`
 	AudioCodec      string  `json:"audio_codec"` // empty: no sound
 }
@@ -61,23 +63,42 @@ func scaled(r Rendition, short, width, height int) Rendition {
 func even(n int) int { return max(2, n&^1) }
 
 // Chunk is a part of a recording that one activity transcodes. Its borders lie
-// on segment borders, so that the chunks' segments follow one another.
+// on segment borders, so that the chunks' segments follow one another. It is made of a
+// piece of the recording that is cut out at key frames, which lie where they lie: the
+// piece begins before the chunk and ends after it.
 type Chunk struct {
 	Index    int     `json:"index"`
 	Start    float64 `json:"start"`    // seconds
 	Duration float64 `json:"duration"` // seconds
+	From     float64 `json:"from"`     // the key frame that its piece begins with
+	To       float64 `json:"to"`       // the key frame before which it ends; 0: the recording's end
 }
+
+// PieceFile is the name of its piece of the recording.
+func (c Chunk) PieceFile() string { return fmt.Sprintf("piece_%05d.mkv", c.Index) }
 
 // Segment is one media file of a rendition.
 type Segment struct {
 	Name     string  `json:"name"`     // relative to the rendition's folder
 	Duration float64 `json:"duration"` // seconds
 	Bytes    int64   `json:"bytes"`
+	KeyBytes int64   `json:"key_bytes,omitempty"` // of them, up to the end of its key frame; 0 for sound
 }
 
 // AudioRendition is the name of the folder that holds an archive's sound, which
-// is encoded once and shared by all renditions.
-const AudioRendition = "audio"
+// is encoded once and shared by all renditions. StoryboardFolder holds sheets of small
+// pictures, one a chunk.
+const (
+	AudioRendition   = "audio"
+	StoryboardFolder = "storyboard"
+)
+
+// Files of a rendition, beside its segments.
+const (
+	InitSegment      = "init.mp4"
+	MediaPlaylist    = "index.m3u8"
+	KeyFramePlaylist = "iframes.m3u8" // for players that wind
+)
 
 // MediaError says that a file cannot become an archive, and why in its
 // creator's words. Trying again gives the same.

@@ -1,7 +1,6 @@
 package activities
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,16 +21,18 @@ import (
 // Transcoder turns files into files.
 type Transcoder interface {
 	Probe(ctx context.Context, file string) (livestream.MediaInfo, error)
-	TranscodeChunk(ctx context.Context, src string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error)
+	Split(ctx context.Context, src string, info livestream.MediaInfo, target time.Duration, dir string, progress func(seconds float64)) ([]livestream.Chunk, error)
+	TranscodeChunk(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error)
 	TranscodeAudio(ctx context.Context, src string, info livestream.MediaInfo, dir string, progress func(seconds float64)) ([]livestream.Segment, error)
-	Thumbnail(ctx context.Context, src string, info livestream.MediaInfo, dst string) error
+	Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string) error
 }
 
-// Playlister plans a recording's chunks and writes its playlists.
+// Playlister writes an archive's playlists.
 type Playlister interface {
-	PlanChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk
 	MediaPlaylist(segments []livestream.Segment) []byte
+	KeyFramePlaylist(segments []livestream.Segment) []byte
 	MasterPlaylist(info livestream.MediaInfo, ladder []livestream.Rendition, initSegments map[string][]byte, segments map[string][]livestream.Segment) ([]byte, error)
+	Storyboard(info livestream.MediaInfo, sheets []livestream.Segment) []byte
 }
 
 // MediaStore is what the media steps need of object storage. Progress is told in
@@ -76,11 +77,11 @@ type Recording struct {
 	Chunks    int                    `json:"chunks"`
 }
 
-// work is the weight of all steps in seconds of media; sound is cheap.
+// work is the weight of all steps in seconds of media; all but the pictures are cheap.
 func (r Recording) work() float64 {
 	total := 0.0
 	if len(r.Ladder) > 0 {
-		total += r.Info.DurationSeconds
+		total += r.Info.DurationSeconds * (1 + splitWeight)
 	}
 	if r.Info.AudioCodec != "" {
 		total += r.Info.DurationSeconds * audioWeight
@@ -88,7 +89,10 @@ func (r Recording) work() float64 {
 	return max(total, 1)
 }
 
-const audioWeight = 0.1
+const (
+	splitWeight = 0.02
+	audioWeight = 0.1
+)
 
 // ChunkPlan is a probed recording and how it is cut.
 type ChunkPlan struct {
@@ -96,29 +100,47 @@ type ChunkPlan struct {
 	Chunks    []livestream.Chunk `json:"chunks"`
 }
 
-// ProbeInput names a recording.
-type ProbeInput struct {
+// PrepareInput names a recording.
+type PrepareInput struct {
 	ArchiveID   uuid.UUID
 	SourceKey   string
 	ChunkTarget time.Duration
 }
 
-// Probe looks into a recording and plans its chunks, or says why it cannot be
-// made into an archive.
-func (m *Media) Probe(ctx context.Context, in ProbeInput) (ChunkPlan, error) {
+// Prepare looks into a recording and cuts it into the pieces that its chunks are made
+// of, or says why it cannot be made into an archive. A chunk then needs its piece
+// alone, wherever it is transcoded.
+func (m *Media) Prepare(ctx context.Context, in PrepareInput) (ChunkPlan, error) {
+	const unit = "plan"
 	var plan ChunkPlan
-	err := m.withSource(ctx, in.SourceKey, func(ctx context.Context, src, _ string) error {
+	if done, err := m.noted(ctx, in.ArchiveID, unit, &plan); done || err != nil {
+		return plan, edge(err)
+	}
+	err := m.with(ctx, in.SourceKey, func(ctx context.Context, src, dir string) error {
 		info, err := m.Tool.Probe(ctx, src)
 		if err != nil {
 			return err
 		}
-		plan.Recording = Recording{ArchiveID: in.ArchiveID, SourceKey: in.SourceKey, Info: info}
+		r := Recording{ArchiveID: in.ArchiveID, SourceKey: in.SourceKey, Info: info}
 		if info.VideoCodec != "" {
-			plan.Recording.Ladder = livestream.Ladder(info.Width, info.Height)
-			plan.Chunks = m.Plan.PlanChunks(info, in.ChunkTarget)
-			plan.Recording.Chunks = len(plan.Chunks)
+			r.Ladder = livestream.Ladder(info.Width, info.Height)
+			if plan.Chunks, err = m.Tool.Split(ctx, src, info, in.ChunkTarget, dir, m.reporter(ctx, r, unit, splitWeight)); err != nil {
+				return err
+			}
+			r.Chunks = len(plan.Chunks)
 		}
-		return nil
+		plan.Recording = r
+		for _, chunk := range plan.Chunks {
+			file := filepath.Join(dir, chunk.PieceFile())
+			if err := m.Store.UploadFile(ctx, pieceKey(r, chunk), file, pieceType, cacheNever); err != nil {
+				return err
+			}
+			if err := os.Remove(file); err != nil {
+				return fmt.Errorf("remove a piece: %w", err)
+			}
+			activity.RecordHeartbeat(ctx, chunk.Index)
+		}
+		return m.note(ctx, in.ArchiveID, unit, plan)
 	})
 	return plan, edge(err)
 }
@@ -126,12 +148,12 @@ func (m *Media) Probe(ctx context.Context, in ProbeInput) (ChunkPlan, error) {
 // TranscodeChunk makes the segments of one chunk in all qualities, decoding it
 // once.
 func (m *Media) TranscodeChunk(ctx context.Context, r Recording, chunk livestream.Chunk) error {
-	unit := fmt.Sprintf("chunk_%05d", chunk.Index)
-	if done, err := m.noted(ctx, r, unit); done || err != nil {
+	unit := chunkUnit(chunk.Index)
+	if done, err := m.noted(ctx, r.ArchiveID, unit, nil); done || err != nil {
 		return edge(err)
 	}
-	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
-		segments, err := m.Tool.TranscodeChunk(ctx, src, r.Info, chunk, r.Ladder, dir, m.reporter(ctx, r, unit, 1))
+	return edge(m.with(ctx, pieceKey(r, chunk), func(ctx context.Context, piece, dir string) error {
+		segments, err := m.Tool.TranscodeChunk(ctx, piece, r.Info, chunk, r.Ladder, dir, m.reporter(ctx, r, unit, 1))
 		if err != nil {
 			return err
 		}
@@ -142,10 +164,10 @@ func (m *Media) TranscodeChunk(ctx context.Context, r Recording, chunk livestrea
 // TranscodeAudio makes the sound, in one piece, so that nothing clicks or drifts
 // at the chunks' borders.
 func (m *Media) TranscodeAudio(ctx context.Context, r Recording) error {
-	if done, err := m.noted(ctx, r, livestream.AudioRendition); done || err != nil {
+	if done, err := m.noted(ctx, r.ArchiveID, livestream.AudioRendition, nil); done || err != nil {
 		return edge(err)
 	}
-	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
+	return edge(m.with(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
 		segments, err := m.Tool.TranscodeAudio(ctx, src, r.Info, dir, m.reporter(ctx, r, livestream.AudioRendition, audioWeight))
 		if err != nil {
 			return err
@@ -154,21 +176,23 @@ func (m *Media) TranscodeAudio(ctx context.Context, r Recording) error {
 	}))
 }
 
-// Thumbnail makes the archive's picture.
-func (m *Media) Thumbnail(ctx context.Context, r Recording) error {
-	const unit = "thumbnail"
-	if done, err := m.noted(ctx, r, unit); done || err != nil {
+// Pictures makes the archive's poster and thumbnail, of what is seen at about that
+// time in a chunk.
+func (m *Media) Pictures(ctx context.Context, r Recording, chunk livestream.Chunk, at float64) error {
+	const unit = "pictures"
+	if done, err := m.noted(ctx, r.ArchiveID, unit, nil); done || err != nil {
 		return edge(err)
 	}
-	return edge(m.withSource(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
-		file := filepath.Join(dir, livestream.Thumbnail)
-		if err := m.Tool.Thumbnail(ctx, src, r.Info, file); err != nil {
+	return edge(m.with(ctx, pieceKey(r, chunk), func(ctx context.Context, piece, dir string) error {
+		if err := m.Tool.Pictures(ctx, piece, r.Info, chunk, at, dir); err != nil {
 			return err
 		}
-		if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+livestream.Thumbnail, file, "image/jpeg", cacheShort); err != nil {
-			return err
+		for _, name := range []string{livestream.Poster, livestream.Thumbnail} {
+			if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+name, filepath.Join(dir, name), pictureType, cacheShort); err != nil {
+				return err
+			}
 		}
-		return m.note(ctx, r, unit, nil)
+		return m.note(ctx, r.ArchiveID, unit, nil)
 	}))
 }
 
@@ -184,13 +208,17 @@ func (m *Media) Assemble(ctx context.Context, r Recording) (Assembled, error) {
 	segments := map[string][]livestream.Segment{}
 	units := make([]string, 0, r.Chunks+1)
 	for i := range r.Chunks {
-		units = append(units, fmt.Sprintf("chunk_%05d", i))
+		units = append(units, chunkUnit(i))
 	}
 	if r.Info.AudioCodec != "" {
 		units = append(units, livestream.AudioRendition)
 	}
 	for _, unit := range units {
-		made, err := m.made(ctx, r, unit)
+		var made map[string][]livestream.Segment
+		done, err := m.noted(ctx, r.ArchiveID, unit, &made)
+		if err == nil && !done {
+			err = fmt.Errorf("assemble: there is no note of %s", unit)
+		}
 		if err != nil {
 			return Assembled{}, edge(err)
 		}
@@ -200,30 +228,49 @@ func (m *Media) Assemble(ctx context.Context, r Recording) (Assembled, error) {
 		activity.RecordHeartbeat(ctx, unit)
 	}
 	out := Assembled{Renditions: r.Ladder}
-	initSegments := map[string][]byte{}
-	for name, list := range segments {
-		folder := livestream.ArchivePrefix(r.ArchiveID) + name + "/"
-		init, err := m.Store.ReadAll(ctx, folder+"init.mp4")
-		if err != nil {
-			return Assembled{}, edge(err)
-		}
-		initSegments[name] = init
+	for _, list := range segments {
 		for _, segment := range list {
 			out.SizeBytes += segment.Bytes
 		}
-		if err := m.Store.UploadBytes(ctx, folder+"index.m3u8", m.Plan.MediaPlaylist(list), playlistType, cacheShort); err != nil {
-			return Assembled{}, edge(err)
+	}
+	return out, edge(m.publish(ctx, r, segments))
+}
+
+// publish writes the playlists, the master last.
+func (m *Media) publish(ctx context.Context, r Recording, segments map[string][]livestream.Segment) error {
+	prefix := livestream.ArchivePrefix(r.ArchiveID)
+	if sheets, ok := segments[livestream.StoryboardFolder]; ok {
+		if err := m.Store.UploadBytes(ctx, prefix+livestream.Storyboard, m.Plan.Storyboard(r.Info, sheets), "text/vtt", cacheShort); err != nil {
+			return err
+		}
+		delete(segments, livestream.StoryboardFolder)
+	}
+	initSegments := map[string][]byte{}
+	for name, list := range segments {
+		folder := prefix + name + "/"
+		init, err := m.Store.ReadAll(ctx, folder+livestream.InitSegment)
+		if err != nil {
+			return err
+		}
+		initSegments[name] = init
+		if err := m.Store.UploadBytes(ctx, folder+livestream.MediaPlaylist, m.Plan.MediaPlaylist(list), playlistType, cacheShort); err != nil {
+			return err
+		}
+		if name == livestream.AudioRendition {
+			continue
+		}
+		if err := m.Store.UploadBytes(ctx, folder+livestream.KeyFramePlaylist, m.Plan.KeyFramePlaylist(list), playlistType, cacheShort); err != nil {
+			return err
 		}
 	}
 	master, err := m.Plan.MasterPlaylist(r.Info, r.Ladder, initSegments, segments)
 	if err != nil {
-		return Assembled{}, edge(err)
+		return err
 	}
-	err = m.Store.UploadBytes(ctx, livestream.ArchivePrefix(r.ArchiveID)+livestream.MasterPlaylist, master, playlistType, cacheShort)
-	return out, edge(err)
+	return m.Store.UploadBytes(ctx, prefix+livestream.MasterPlaylist, master, playlistType, cacheShort)
 }
 
-// Clean forgets what the steps noted for one another.
+// Clean forgets what the steps noted for one another, and the pieces.
 func (m *Media) Clean(ctx context.Context, archiveID uuid.UUID) error {
 	return edge(m.Store.DeletePrefix(ctx, workPrefix(archiveID)))
 }
@@ -231,69 +278,77 @@ func (m *Media) Clean(ctx context.Context, archiveID uuid.UUID) error {
 const (
 	playlistType   = "application/vnd.apple.mpegurl"
 	segmentType    = "video/mp4"
+	pictureType    = "image/jpeg"
+	pieceType      = "video/x-matroska"
+	cacheNever     = "no-store"
 	cacheShort     = "public, max-age=60"
 	cacheImmutable = "public, max-age=31536000, immutable"
 )
 
 func workPrefix(archiveID uuid.UUID) string { return "work/" + archiveID.String() + "/" }
 
-func noteKey(r Recording, unit string) string { return workPrefix(r.ArchiveID) + unit + ".json" }
+func chunkUnit(index int) string { return fmt.Sprintf("chunk_%05d", index) }
 
-// noted says whether an earlier attempt has done a step, on a worker that may have
-// died before it could say so.
-func (m *Media) noted(ctx context.Context, r Recording, unit string) (bool, error) {
-	_, err := m.Store.ReadAll(ctx, noteKey(r, unit))
+func pieceKey(r Recording, chunk livestream.Chunk) string {
+	return workPrefix(r.ArchiveID) + chunk.PieceFile()
+}
+
+func noteKey(archiveID uuid.UUID, unit string) string {
+	return workPrefix(archiveID) + unit + ".json"
+}
+
+// noted says whether a step is done, by this attempt or by one on a worker that died
+// before it could say so, and reads what it noted into what is not nil.
+func (m *Media) noted(ctx context.Context, archiveID uuid.UUID, unit string, into any) (bool, error) {
+	note, err := m.Store.ReadAll(ctx, noteKey(archiveID, unit))
 	if livestream.CodeOf(err) == livestream.CodeNotFound {
 		return false, nil
 	}
-	return err == nil, err
+	if err == nil && into != nil {
+		err = json.Unmarshal(note, into)
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the note of %s: %w", unit, err)
+	}
+	return true, nil
 }
 
-// keep uploads a step's files, then the note of what they are: where the note
-// is, the files are.
+// note is written when a step's files are: where it is, they are.
+func (m *Media) note(ctx context.Context, archiveID uuid.UUID, unit string, what any) error {
+	note, err := json.Marshal(what)
+	if err != nil {
+		return fmt.Errorf("note %s: %w", unit, err)
+	}
+	return m.Store.UploadBytes(ctx, noteKey(archiveID, unit), note, "application/json", cacheNever)
+}
+
+// keep uploads a step's files, then the note of what they are.
 func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segments map[string][]livestream.Segment) error {
 	for name, list := range segments {
-		files := []string{"init.mp4"}
+		files, kind := []string{livestream.InitSegment}, segmentType
+		if name == livestream.StoryboardFolder {
+			files, kind = nil, pictureType
+		}
 		for _, segment := range list {
 			files = append(files, segment.Name)
 		}
 		for _, file := range files {
 			key := path.Join(livestream.ArchivePrefix(r.ArchiveID), name, file)
-			if err := m.Store.UploadFile(ctx, key, filepath.Join(dir, name, file), segmentType, cacheImmutable); err != nil {
+			if err := m.Store.UploadFile(ctx, key, filepath.Join(dir, name, file), kind, cacheImmutable); err != nil {
 				return err
 			}
 			activity.RecordHeartbeat(ctx, key)
 		}
 	}
-	return m.note(ctx, r, unit, segments)
-}
-
-func (m *Media) note(ctx context.Context, r Recording, unit string, segments map[string][]livestream.Segment) error {
-	note, err := json.Marshal(segments)
-	if err != nil {
-		return fmt.Errorf("note segments: %w", err)
-	}
-	return m.Store.UploadBytes(ctx, noteKey(r, unit), note, "application/json", cacheShort)
-}
-
-func (m *Media) made(ctx context.Context, r Recording, unit string) (map[string][]livestream.Segment, error) {
-	note, err := m.Store.ReadAll(ctx, noteKey(r, unit))
-	if err != nil {
-		return nil, err
-	}
-	var segments map[string][]livestream.Segment
-	if err := json.NewDecoder(bytes.NewReader(note)).Decode(&segments); err != nil {
-		return nil, fmt.Errorf("read the note of %s: %w", unit, err)
-	}
-	return segments, nil
+	return m.note(ctx, r.ArchiveID, unit, segments)
 }
 
 // errWorkerStopping makes Temporal give the step to another worker.
 var errWorkerStopping = errors.New("this worker is stopping")
 
-// withSource runs a step in a scratch folder with the recording in it. The step
-// is stopped when the worker stops, so that another one has it soon.
-func (m *Media) withSource(ctx context.Context, key string, step func(ctx context.Context, src, dir string) error) error {
+// with runs a step in a scratch folder with a file of the store in it. The step is
+// stopped when the worker stops, so that another one has it soon.
+func (m *Media) with(ctx context.Context, key string, step func(ctx context.Context, src, dir string) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stop := activity.GetWorkerStopChannel(ctx)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -47,7 +48,7 @@ func (c closet) DeletePrefix(context.Context, string) error { return nil }
 
 type bench struct {
 	activities.Transcoder
-	chunks, sounds, pictures int
+	probes, chunks, sounds, pictures int
 }
 
 func (b *bench) segments(dir, name string) (map[string][]livestream.Segment, error) {
@@ -71,9 +72,27 @@ func (b *bench) TranscodeAudio(_ context.Context, _ string, _ livestream.MediaIn
 	made, err := b.segments(dir, livestream.AudioRendition)
 	return made[livestream.AudioRendition], err
 }
-func (b *bench) Thumbnail(_ context.Context, _ string, _ livestream.MediaInfo, dst string) error {
+func (b *bench) Probe(context.Context, string) (livestream.MediaInfo, error) {
+	b.probes++
+	return livestream.MediaInfo{VideoCodec: "h264", Width: 640, Height: 360, DurationSeconds: 8}, nil
+}
+func (b *bench) Split(_ context.Context, _ string, _ livestream.MediaInfo, _ time.Duration, dir string, _ func(float64)) ([]livestream.Chunk, error) {
+	chunks := []livestream.Chunk{{Index: 0}, {Index: 1}}
+	for _, chunk := range chunks {
+		if err := os.WriteFile(filepath.Join(dir, chunk.PieceFile()), []byte("piece"), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return chunks, nil
+}
+func (b *bench) Pictures(_ context.Context, _ string, _ livestream.MediaInfo, _ livestream.Chunk, _ float64, dir string) error {
 	b.pictures++
-	return os.WriteFile(dst, []byte("jpeg"), 0o600)
+	for _, name := range []string{livestream.Poster, livestream.Thumbnail} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("jpeg"), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A worker that dies between a step's last upload and its answer has done the step.
@@ -87,24 +106,30 @@ func TestMediaStepsThatAreDoneAreNotDoneAgain(t *testing.T) {
 	recording := activities.Recording{ArchiveID: uuid.New(), SourceKey: "recordings/x"}
 	var made []string
 	for range 2 {
-		for _, chunk := range []livestream.Chunk{{Index: 0}, {Index: 1}} {
+		var plan activities.ChunkPlan
+		value, err := env.ExecuteActivity(media.Prepare, activities.PrepareInput{ArchiveID: recording.ArchiveID, SourceKey: recording.SourceKey})
+		require.NoError(t, err)
+		require.NoError(t, value.Get(&plan))
+		require.Len(t, plan.Chunks, 2)
+		require.Equal(t, 8.0, plan.Recording.Info.DurationSeconds, "the note tells all that the step did")
+		for _, chunk := range plan.Chunks {
 			_, err := env.ExecuteActivity(media.TranscodeChunk, recording, chunk)
 			require.NoError(t, err)
 		}
-		_, err := env.ExecuteActivity(media.TranscodeAudio, recording)
+		_, err = env.ExecuteActivity(media.TranscodeAudio, recording)
 		require.NoError(t, err)
-		_, err = env.ExecuteActivity(media.Thumbnail, recording)
+		_, err = env.ExecuteActivity(media.Pictures, recording, livestream.Chunk{}, 1.5)
 		require.NoError(t, err)
 		objects := slices.Sorted(maps.Keys(store))
 		require.True(t, made == nil || slices.Equal(made, objects))
 		made = objects
 	}
-	require.Equal(t, [3]int{2, 1, 1}, [3]int{tool.chunks, tool.sounds, tool.pictures})
+	require.Equal(t, [4]int{1, 2, 1, 1}, [4]int{tool.probes, tool.chunks, tool.sounds, tool.pictures})
 	require.Contains(t, made, livestream.ArchivePrefix(recording.ArchiveID)+livestream.Thumbnail)
 
 	// What is there is not believed of another archive.
 	recording.ArchiveID = uuid.New()
-	_, err := env.ExecuteActivity(media.Thumbnail, recording)
+	_, err := env.ExecuteActivity(media.Pictures, recording, livestream.Chunk{}, 1.5)
 	require.NoError(t, err)
 	require.Equal(t, 2, tool.pictures)
 }

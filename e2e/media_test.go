@@ -21,7 +21,7 @@ func (s *stack) recording(seconds float64) string {
 	s.Helper()
 	tool, err := ffmpeg.New(ffmpeg.Config{})
 	require.NoError(s, err)
-	file := filepath.Join(s.env.Dir, "recording.mp4")
+	file := filepath.Join(s.TempDir(), "recording.mp4") // tests within a test run side by side
 	require.NoError(s, tool.Generate(s.ctx, file, ffmpeg.GenerateOptions{Seconds: seconds, Width: 640, Height: 360, FPS: strconv.Itoa(frameRate)}))
 	return file
 }

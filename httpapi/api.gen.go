@@ -420,19 +420,24 @@ type Archive struct {
 	Failure         *Failure           `json:"failure"`
 	ID              openapi_types.UUID `json:"id"`
 	PlaybackURL     *string            `json:"playback_url"`
-	Progress        float64            `json:"progress"`
-	ReadyAt         *time.Time         `json:"ready_at"`
-	Renditions      []Rendition        `json:"renditions"`
-	SizeBytes       int64              `json:"size_bytes"`
-	Status          ArchiveStatus      `json:"status"`
-	StorageClass    string             `json:"storage_class"`
-	StoryboardURL   *string            `json:"storyboard_url"`
-	StreamID        openapi_types.UUID `json:"stream_id"`
-	ThumbnailURL    *string            `json:"thumbnail_url"`
-	Title           string             `json:"title"`
-	UserID          openapi_types.UUID `json:"user_id"`
-	ViewCount       int64              `json:"view_count"`
-	Visibility      ArchiveVisibility  `json:"visibility"`
+
+	// PosterURL A picture of the recording, up to 1280 pixels wide; the thumbnail is the same, up to 480.
+	PosterURL    *string       `json:"poster_url"`
+	Progress     float64       `json:"progress"`
+	ReadyAt      *time.Time    `json:"ready_at"`
+	Renditions   []Rendition   `json:"renditions"`
+	SizeBytes    int64         `json:"size_bytes"`
+	Status       ArchiveStatus `json:"status"`
+	StorageClass string        `json:"storage_class"`
+
+	// StoryboardURL A WebVTT track of small pictures for a seek bar: each cue names a sheet and, as #xywh=, the part of it.
+	StoryboardURL *string            `json:"storyboard_url"`
+	StreamID      openapi_types.UUID `json:"stream_id"`
+	ThumbnailURL  *string            `json:"thumbnail_url"`
+	Title         string             `json:"title"`
+	UserID        openapi_types.UUID `json:"user_id"`
+	ViewCount     int64              `json:"view_count"`
+	Visibility    ArchiveVisibility  `json:"visibility"`
 }
 
 // ArchiveList defines model for ArchiveList.

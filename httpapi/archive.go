@@ -137,6 +137,8 @@ func archiveOf(a livestream.Archive, media string) Archive {
 		out.PlaybackURL = mediaURL(media, a.ID, livestream.MasterPlaylist)
 		if len(a.Renditions) > 0 { // sound alone has no picture
 			out.ThumbnailURL = mediaURL(media, a.ID, livestream.Thumbnail)
+			out.PosterURL = mediaURL(media, a.ID, livestream.Poster)
+			out.StoryboardURL = mediaURL(media, a.ID, livestream.Storyboard)
 		}
 	}
 	return out

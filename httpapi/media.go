@@ -65,7 +65,7 @@ func mediaURL(base string, archive uuid.UUID, file string) *string {
 
 // mediaFile are the files that an archive has: nothing else of the bucket can be
 // asked for, and no path leads out of it.
-var mediaFile = regexp.MustCompile(`^/(master\.m3u8|thumbnail\.jpg|[a-z0-9]{1,16}/(index\.m3u8|init\.mp4|seg_[0-9]{5,9}\.m4s))$`)
+var mediaFile = regexp.MustCompile(`^/(master\.m3u8|(poster|thumbnail)\.jpg|storyboard\.vtt|storyboard/sheet_[0-9]{5,9}\.jpg|[a-z0-9]{1,16}/((index|iframes)\.m3u8|init\.mp4|seg_[0-9]{5,9}\.m4s))$`)
 
 // serveMedia streams a file of an archive from object storage, as the origin of a
 // CDN.

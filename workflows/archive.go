@@ -73,8 +73,11 @@ func (a *archive) run(ctx workflow.Context) error {
 			return err
 		}
 		again, err := a.awaitRetry(ctx)
-		if err != nil || !again {
+		if err != nil {
 			return err
+		}
+		if !again {
+			return a.clean(ctx)
 		}
 	}
 }
@@ -96,7 +99,7 @@ func (a *archive) make(ctx workflow.Context) error {
 			return err
 		}
 	}
-	plan, err := a.probe(ctx)
+	plan, err := a.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,10 +119,10 @@ func (a *archive) make(ctx workflow.Context) error {
 	return nil
 }
 
-func (a *archive) probe(ctx workflow.Context) (activities.ChunkPlan, error) {
+func (a *archive) prepare(ctx workflow.Context) (activities.ChunkPlan, error) {
 	var plan activities.ChunkPlan
-	in := activities.ProbeInput{ArchiveID: a.in.ArchiveID, SourceKey: a.in.SourceKey, ChunkTarget: chunkTarget}
-	if err := workflow.ExecuteActivity(a.step(ctx, "look into the recording", 0), mediaSteps.Probe, in).Get(ctx, &plan); err != nil {
+	in := activities.PrepareInput{ArchiveID: a.in.ArchiveID, SourceKey: a.in.SourceKey, ChunkTarget: chunkTarget}
+	if err := workflow.ExecuteActivity(a.step(ctx, "look into the recording and cut it up", 0), mediaSteps.Prepare, in).Get(ctx, &plan); err != nil {
 		return plan, err
 	}
 	a.Chunks = len(plan.Chunks)
@@ -156,8 +159,16 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 	if r.Info.AudioCodec != "" {
 		add(workflow.ExecuteActivity(a.step(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), false)
 	}
-	if r.Info.VideoCodec != "" {
-		add(workflow.ExecuteActivity(a.step(ctx, "make the thumbnail", 0), mediaSteps.Thumbnail, r), false)
+	if len(plan.Chunks) > 0 {
+		// About a tenth into it the titles are mostly over.
+		at := whole / 10
+		chunk := plan.Chunks[0]
+		for _, c := range plan.Chunks {
+			if c.Start <= at {
+				chunk = c
+			}
+		}
+		add(workflow.ExecuteActivity(a.step(ctx, "make the poster and the thumbnail", 0), mediaSteps.Pictures, r, chunk, at), false)
 	}
 	for _, chunk := range plan.Chunks {
 		summary := fmt.Sprintf("transcode chunk %d of %d", chunk.Index+1, len(plan.Chunks))
@@ -214,7 +225,7 @@ func deleted(err error) bool {
 
 func (a *archive) clean(ctx workflow.Context) error {
 	if err := a.forget(ctx); err != nil {
-		workflow.GetLogger(ctx).Warn("the steps' notes stay", "error", err)
+		workflow.GetLogger(ctx).Warn("the steps' notes and pieces stay", "error", err)
 	}
 	return nil
 }
@@ -257,5 +268,5 @@ func failureOf(err error) livestream.Failure {
 
 // step is for a step that works on that many seconds of the recording.
 func (a *archive) step(ctx workflow.Context, summary string, seconds float64) workflow.Context {
-	return transcode(ctx, summary, a.in.SizeBytes, time.Duration(seconds*float64(time.Second)))
+	return transcode(ctx, summary, a.in.UserID, a.in.SizeBytes, time.Duration(seconds*float64(time.Second)))
 }

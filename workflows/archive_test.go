@@ -82,7 +82,7 @@ func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWo
 	var media *activities.Media
 	env.RegisterActivity(media)
 	attempt := 0
-	env.OnActivity(media.Probe, mock.Anything, mock.Anything).Return(func(context.Context, activities.ProbeInput) (activities.ChunkPlan, error) {
+	env.OnActivity(media.Prepare, mock.Anything, mock.Anything).Return(func(context.Context, activities.PrepareInput) (activities.ChunkPlan, error) {
 		answer := probes[min(attempt, len(probes)-1)]
 		attempt++
 		if err, ok := answer.(error); ok {
@@ -92,7 +92,7 @@ func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWo
 	}).Maybe()
 	env.OnActivity(media.TranscodeChunk, mock.Anything, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.TranscodeAudio, mock.Anything, mock.Anything).Return(nil).Maybe()
-	env.OnActivity(media.Thumbnail, mock.Anything, mock.Anything).Return(nil).Maybe()
+	env.OnActivity(media.Pictures, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.Assemble, mock.Anything, mock.Anything).Return(activities.Assembled{}, nil).Maybe()
 	env.OnActivity(media.Clean, mock.Anything, mock.Anything).Return(nil).Maybe()
 	return env
@@ -238,10 +238,10 @@ func TestArchiveOfALargeRecordingHasTimeToFetchIt(t *testing.T) {
 		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t), SizeBytes: size})
 
 		require.NoError(t, env.GetWorkflowError())
-		for _, step := range []string{"Probe", "Thumbnail", "TranscodeChunk", "TranscodeAudio"} {
+		for _, step := range []string{"Prepare", "Pictures", "TranscodeChunk", "TranscodeAudio"} {
 			require.GreaterOrEqual(t, given[step], least, step)
 		}
-		require.Less(t, given["Probe"], least+11*time.Minute)
+		require.Less(t, given["Prepare"], least+11*time.Minute)
 	}
 }
 

@@ -3,6 +3,7 @@ package workflows
 import (
 	"time"
 
+	"github.com/google/uuid"
 	"go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -132,11 +133,13 @@ func fanout(ctx workflow.Context, summary string) workflow.Context {
 // transcode is for work on the CPU fleet: on that much of a recording, all of which
 // is fetched first. Heartbeats carry FFmpeg's progress, so a hung encoder and a dead
 // worker are noticed alike. A worker that was killed costs an attempt, hence more of
-// them than an honest failure needs.
-func transcode(ctx workflow.Context, summary string, sizeBytes int64, media time.Duration) workflow.Context {
+// them than an honest failure needs. Creators take turns on the fleet, so that the
+// hundreds of steps of a long recording do not hold up the few of a short one.
+func transcode(ctx workflow.Context, summary string, creator uuid.UUID, sizeBytes int64, media time.Duration) workflow.Context {
 	fetch := time.Duration(sizeBytes>>30) * fetchPerGiB
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           QueueTranscode,
+		Priority:            temporal.Priority{FairnessKey: creator.String()},
 		StartToCloseTimeout: 10*time.Minute + fetch + 20*media,
 		HeartbeatTimeout:    15 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{

@@ -22,14 +22,17 @@ func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 // far.
 func restrict(pid int, memory int64, may limits) error {
 	seconds := uint64(may.cpu / time.Second)
-	for what, limit := range map[int]unix.Rlimit{
-		unix.RLIMIT_AS:    {Cur: uint64(memory), Max: uint64(memory)},
-		unix.RLIMIT_CPU:   {Cur: seconds, Max: seconds + 5}, // one that does not end then is killed
-		unix.RLIMIT_FSIZE: {Cur: uint64(may.file), Max: uint64(may.file)},
-		unix.RLIMIT_CORE:  {},
+	for _, l := range []struct {
+		what  int
+		limit unix.Rlimit
+	}{
+		{unix.RLIMIT_AS, unix.Rlimit{Cur: uint64(memory), Max: uint64(memory)}},
+		{unix.RLIMIT_FSIZE, unix.Rlimit{Cur: uint64(may.file), Max: uint64(may.file)}},
+		{unix.RLIMIT_CORE, unix.Rlimit{}},
+		{unix.RLIMIT_CPU, unix.Rlimit{Cur: seconds, Max: seconds + 5}}, // one that does not end then is killed
 	} {
-		if err := unix.Prlimit(pid, what, &limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("set limit %d: %w", what, err)
+		if err := unix.Prlimit(pid, l.what, &l.limit, nil); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("set limit %d: %w", l.what, err)
 		}
 	}
 	return nil

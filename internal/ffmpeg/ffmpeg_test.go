@@ -83,6 +83,7 @@ type archive struct {
 	chunks   []livestream.Chunk
 	segments map[string][]livestream.Segment
 	inits    map[string][]byte
+	pieces   string // their folder
 	dir      string
 }
 
@@ -98,9 +99,17 @@ func transcode(tb testing.TB, tool *ffmpeg.Tool, src string) archive {
 			require.NoError(tb, os.MkdirAll(filepath.Join(a.dir, name), 0o700))
 			files, err := os.ReadDir(filepath.Join(dir, name))
 			require.NoError(tb, err)
-			require.Len(tb, files, len(list)+1, "the segments and the init segment are all there is")
+			inits := 1
+			if name == livestream.StoryboardFolder {
+				inits = 0
+			}
+			require.Len(tb, files, len(list)+inits, "the segments and the init segment are all there is")
 			for _, file := range files {
 				require.NoError(tb, os.Rename(filepath.Join(dir, name, file.Name()), filepath.Join(a.dir, name, file.Name())))
+			}
+			a.segments[name] = append(a.segments[name], list...)
+			if inits == 0 {
+				continue
 			}
 			init, err := os.ReadFile(filepath.Join(a.dir, name, "init.mp4"))
 			require.NoError(tb, err)
@@ -108,16 +117,20 @@ func transcode(tb testing.TB, tool *ffmpeg.Tool, src string) archive {
 				require.True(tb, bytes.Equal(before, init), "the init segment of %s differs between chunks", name)
 			}
 			a.inits[name] = init
-			a.segments[name] = append(a.segments[name], list...)
 		}
 	}
 	if info.VideoCodec != "" {
 		a.ladder = livestream.Ladder(info.Width, info.Height)
-		a.chunks = ffmpeg.Playlists{}.PlanChunks(info, ffmpeg.SegmentSeconds*1e9)
+		a.pieces = tb.TempDir()
+		a.chunks, err = tool.Split(tb.Context(), src, info, ffmpeg.SegmentSeconds*time.Second, a.pieces, func(float64) {})
+		require.NoError(tb, err)
+		files, err := os.ReadDir(a.pieces)
+		require.NoError(tb, err)
+		require.Len(tb, files, len(a.chunks), "the pieces are all there is")
 	}
 	for _, chunk := range a.chunks {
 		dir, last := tb.TempDir(), -1.0
-		made, err := tool.TranscodeChunk(tb.Context(), src, info, chunk, a.ladder, dir, func(seconds float64) {
+		made, err := tool.TranscodeChunk(tb.Context(), a.piece(chunk), info, chunk, a.ladder, dir, func(seconds float64) {
 			require.GreaterOrEqual(tb, seconds, last)
 			last = seconds
 		})
@@ -135,12 +148,23 @@ func transcode(tb testing.TB, tool *ffmpeg.Tool, src string) archive {
 	return a
 }
 
+func (a archive) piece(chunk livestream.Chunk) string {
+	return filepath.Join(a.pieces, chunk.PieceFile())
+}
+
 // publish writes the playlists and gives the master's path.
 func (a archive) publish(tb testing.TB) string {
 	tb.Helper()
 	var p ffmpeg.Playlists
 	for name, list := range a.segments {
+		if name == livestream.StoryboardFolder {
+			require.NoError(tb, os.WriteFile(filepath.Join(a.dir, livestream.Storyboard), p.Storyboard(a.info, list), 0o600))
+			continue
+		}
 		require.NoError(tb, os.WriteFile(filepath.Join(a.dir, name, "index.m3u8"), p.MediaPlaylist(list), 0o600))
+		if name != livestream.AudioRendition {
+			require.NoError(tb, os.WriteFile(filepath.Join(a.dir, name, livestream.KeyFramePlaylist), p.KeyFramePlaylist(list), 0o600))
+		}
 	}
 	master, err := p.MasterPlaylist(a.info, a.ladder, a.inits, a.segments)
 	require.NoError(tb, err)
@@ -219,11 +243,14 @@ func TestCancelKills(t *testing.T) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	chunk := livestream.Chunk{Duration: info.DurationSeconds}
-	_, err = tool.TranscodeChunk(ctx, src, info, chunk, livestream.Ladder(info.Width, info.Height), t.TempDir(), func(float64) { cancel() })
+	dir := t.TempDir()
+	chunks, err := tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
+	require.NoError(t, err)
+	piece := filepath.Join(dir, chunks[0].PieceFile())
+	_, err = tool.TranscodeChunk(ctx, piece, info, chunks[0], livestream.Ladder(info.Width, info.Height), t.TempDir(), func(float64) { cancel() })
 	require.ErrorIs(t, err, context.Canceled)
 	requireNotFinal(t, err)
-	requireGone(t, src)
+	requireGone(t, piece)
 }
 
 // A program that hangs is killed with the programs that it started.

@@ -10,22 +10,63 @@ import (
 // SegmentSeconds is the length of a segment, to a frame.
 const SegmentSeconds = 4
 
-// Playlists plans chunks and writes playlists: what needs no programs.
-type Playlists struct{}
+// group is a key frame and the pictures that are decoded from it.
+type group struct {
+	key   float64 // seconds; when it is shown
+	least float64 // when the first of the group is shown, which may be before its key frame
+}
 
-// PlanChunks cuts a recording into parts of about target, on borders of
-// segments. The last may be longer, rather than shorter than a segment.
-func (Playlists) PlanChunks(info livestream.MediaInfo, target time.Duration) []livestream.Chunk {
+// planChunks cuts a recording into parts of about target, on borders of segments. The
+// last may be longer, rather than shorter than a segment. A chunk has a key frame of
+// its own to be decoded from: without one it would be decoded twice, and more often
+// the longer the recording goes on without.
+func planChunks(total float64, target time.Duration, groups []group) []livestream.Chunk {
 	length := max(1, math.Round(target.Seconds()/SegmentSeconds)) * SegmentSeconds
-	var chunks []livestream.Chunk
-	for start := 0.0; ; start += length {
-		chunk := livestream.Chunk{Index: len(chunks), Start: start, Duration: length}
-		if rest := info.DurationSeconds - start; rest < length+SegmentSeconds {
-			chunk.Duration = rest
-			return append(chunks, chunk)
-		}
-		chunks = append(chunks, chunk)
+	chunks := []livestream.Chunk{{}}
+	if len(groups) > 0 {
+		chunks[0].From = groups[0].key
 	}
+	for border := length; total-border >= SegmentSeconds; border += length {
+		last := &chunks[len(chunks)-1]
+		from := keyBefore(groups, border)
+		if from <= last.From {
+			continue
+		}
+		// Every other piece is cut out in one go, so they must not overlap.
+		if n := len(chunks); n > 1 && (chunks[n-2].To == 0 || from < chunks[n-2].To) {
+			continue
+		}
+		last.Duration = border - last.Start
+		last.To = keyBehind(groups, last.From, border)
+		chunks = append(chunks, livestream.Chunk{Index: len(chunks), Start: border, From: from})
+	}
+	last := &chunks[len(chunks)-1]
+	last.Duration = total - last.Start
+	return chunks
+}
+
+// keyBefore is the key frame from which the picture that is on screen at a time can be
+// decoded; 0 when there is none before it.
+func keyBefore(groups []group, at float64) float64 {
+	before := 0.0
+	for _, g := range groups {
+		if g.key > at {
+			break
+		}
+		before = g.key
+	}
+	return before
+}
+
+// keyBehind is the first key frame with which nothing comes that is shown before a
+// time; 0 when that is the recording's end.
+func keyBehind(groups []group, from, at float64) float64 {
+	for _, g := range groups {
+		if g.key > from && g.least >= at {
+			return g.key
+		}
+	}
+	return 0
 }
 
 // rate is a constant frame rate.

@@ -9,21 +9,40 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
+// Playlists writes playlists.
+type Playlists struct{}
+
 // MediaPlaylist lists the segments of one rendition, video or sound, which are
 // beside it with their init segment.
 func (Playlists) MediaPlaylist(segments []livestream.Segment) []byte {
-	longest := 1.0
-	for _, s := range segments {
-		longest = max(longest, s.Duration)
-	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", int(math.Ceil(longest-0.5)))
-	fmt.Fprintf(&b, "#EXT-X-PLAYLIST-TYPE:VOD\n#EXT-X-INDEPENDENT-SEGMENTS\n#EXT-X-MAP:URI=%q\n", initSegment)
+	playlistHead(&b, segments, "#EXT-X-INDEPENDENT-SEGMENTS\n")
 	for _, s := range segments {
 		fmt.Fprintf(&b, "#EXTINF:%.6f,\n%s\n", s.Duration, s.Name)
 	}
 	b.WriteString("#EXT-X-ENDLIST\n")
 	return b.Bytes()
+}
+
+// KeyFramePlaylist lists the key frames of one rendition, one a segment, for players
+// that wind.
+func (Playlists) KeyFramePlaylist(segments []livestream.Segment) []byte {
+	var b bytes.Buffer
+	playlistHead(&b, segments, "#EXT-X-I-FRAMES-ONLY\n")
+	for _, s := range segments {
+		fmt.Fprintf(&b, "#EXTINF:%.6f,\n#EXT-X-BYTERANGE:%d@0\n%s\n", s.Duration, s.KeyBytes, s.Name)
+	}
+	b.WriteString("#EXT-X-ENDLIST\n")
+	return b.Bytes()
+}
+
+func playlistHead(b *bytes.Buffer, segments []livestream.Segment, kind string) {
+	longest := 1.0
+	for _, s := range segments {
+		longest = max(longest, s.Duration)
+	}
+	fmt.Fprintf(b, "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:%d\n#EXT-X-MEDIA-SEQUENCE:0\n", int(math.Ceil(longest-0.5)))
+	fmt.Fprintf(b, "#EXT-X-PLAYLIST-TYPE:VOD\n%s#EXT-X-MAP:URI=%q\n", kind, livestream.InitSegment)
 }
 
 // MasterPlaylist offers an archive's renditions with the bit rates of
@@ -44,12 +63,12 @@ func (Playlists) MasterPlaylist(info livestream.MediaInfo, ladder []livestream.R
 	}
 	if len(ladder) == 0 {
 		fmt.Fprintf(&b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q\n%s/%s\n",
-			audio.peak, audio.average, audioCodec, livestream.AudioRendition, mediaFile)
+			audio.peak, audio.average, audioCodec, livestream.AudioRendition, livestream.MediaPlaylist)
 		return b.Bytes(), nil
 	}
 	if sound {
 		fmt.Fprintf(&b, "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=%q,NAME=\"Sound\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\",URI=\"%s/%s\"\n",
-			livestream.AudioRendition, livestream.AudioRendition, mediaFile)
+			livestream.AudioRendition, livestream.AudioRendition, livestream.MediaPlaylist)
 	}
 	fps := outputRate(info.FrameRate).float()
 	for _, r := range ladder {
@@ -61,15 +80,28 @@ func (Playlists) MasterPlaylist(info livestream.MediaInfo, ladder []livestream.R
 		// The encoder's buffer is one second of its rate: a segment holds at most
 		// that on top.
 		video := measure(segments[r.Name], load{peak: bits * (SegmentSeconds + 1) / SegmentSeconds, average: bits})
+		winding := measure(keyFrames(segments[r.Name]), load{peak: bits})
+		fmt.Fprintf(&b, "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,URI=\"%s/%s\"\n",
+			winding.peak, codecs, r.Width, r.Height, r.Name, livestream.KeyFramePlaylist)
 		group := ""
 		if sound {
 			codecs += "," + audioCodec
 			group = fmt.Sprintf(",AUDIO=%q", livestream.AudioRendition)
 		}
 		fmt.Fprintf(&b, "#EXT-X-STREAM-INF:BANDWIDTH=%d,AVERAGE-BANDWIDTH=%d,CODECS=%q,RESOLUTION=%dx%d,FRAME-RATE=%.3f%s\n%s/%s\n",
-			video.peak+audio.peak, video.average+audio.average, codecs, r.Width, r.Height, fps, group, r.Name, mediaFile)
+			video.peak+audio.peak, video.average+audio.average, codecs, r.Width, r.Height, fps, group, r.Name, livestream.MediaPlaylist)
 	}
 	return b.Bytes(), nil
+}
+
+// keyFrames are segments of nothing but their key frames.
+func keyFrames(segments []livestream.Segment) []livestream.Segment {
+	var all []livestream.Segment
+	for _, s := range segments {
+		s.Bytes = s.KeyBytes
+		all = append(all, s)
+	}
+	return all
 }
 
 // load is what a rendition asks of a line, in bits per second.

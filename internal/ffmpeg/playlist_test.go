@@ -3,9 +3,9 @@ package ffmpeg_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,34 +13,6 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg/ffmpegtest"
 )
-
-func TestPlanChunks(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		seconds float64
-		target  time.Duration
-		want    []float64 // durations
-	}{
-		{0.5, time.Minute, []float64{0.5}},
-		{60, time.Minute, []float64{60}},
-		{63.9, time.Minute, []float64{63.9}},
-		{64, time.Minute, []float64{60, 4}},
-		{150, time.Minute, []float64{60, 60, 30}},
-		{20, 9 * time.Second, []float64{8, 8, 4}},
-		{9, 0, []float64{4, 5}},
-	} {
-		var got []float64
-		at := 0.0
-		for i, chunk := range (ffmpeg.Playlists{}).PlanChunks(livestream.MediaInfo{DurationSeconds: c.seconds}, c.target) {
-			require.Equal(t, i, chunk.Index)
-			require.InDelta(t, at, chunk.Start, 0)
-			at += chunk.Duration
-			got = append(got, chunk.Duration)
-		}
-		require.InDeltaSlice(t, c.want, got, 1e-9, "%v s", c.seconds)
-		require.InDelta(t, c.seconds, at, 1e-9)
-	}
-}
 
 func TestMediaPlaylist(t *testing.T) {
 	t.Parallel()
@@ -58,6 +30,38 @@ seg_00000.m4s
 seg_00001.m4s
 #EXT-X-ENDLIST
 `, string(got))
+}
+
+func TestKeyFramePlaylist(t *testing.T) {
+	t.Parallel()
+	got := ffmpeg.Playlists{}.KeyFramePlaylist([]livestream.Segment{{Name: "seg_00000.m4s", Duration: 4, KeyBytes: 1234}})
+	require.Equal(t, `#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:4
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-PLAYLIST-TYPE:VOD
+#EXT-X-I-FRAMES-ONLY
+#EXT-X-MAP:URI="init.mp4"
+#EXTINF:4.000000,
+#EXT-X-BYTERANGE:1234@0
+seg_00000.m4s
+#EXT-X-ENDLIST
+`, string(got))
+}
+
+func TestStoryboard(t *testing.T) {
+	t.Parallel()
+	got := ffmpeg.Playlists{}.Storyboard(livestream.MediaInfo{Width: 1920, Height: 1080, DurationSeconds: 69.5},
+		[]livestream.Segment{{Name: "sheet_00000.jpg", Duration: 64}, {Name: "sheet_00001.jpg", Duration: 5.5}})
+	text := string(got)
+	require.True(t, strings.HasPrefix(text, "WEBVTT\n\n00:00:00.000 --> 00:00:04.000\nstoryboard/sheet_00000.jpg#xywh=0,0,160,90\n"), text)
+	require.Contains(t, text, "00:00:24.000 --> 00:00:28.000\nstoryboard/sheet_00000.jpg#xywh=160,90,160,90\n", "the seventh is in the second row")
+	require.True(t, strings.HasSuffix(text, "00:01:08.000 --> 00:01:09.500\nstoryboard/sheet_00001.jpg#xywh=160,0,160,90\n"), text)
+	require.Equal(t, 18, strings.Count(text, "-->"))
+	long := ffmpeg.Playlists{}.Storyboard(livestream.MediaInfo{Width: 1080, Height: 1920, DurationSeconds: 43_200},
+		[]livestream.Segment{{Name: "sheet_00000.jpg", Duration: 60}})
+	require.Equal(t, "WEBVTT\n\n00:00:00.000 --> 00:00:48.000\nstoryboard/sheet_00000.jpg#xywh=0,0,90,160\n\n"+
+		"00:00:48.000 --> 00:01:00.000\nstoryboard/sheet_00000.jpg#xywh=90,0,90,160\n", string(long))
 }
 
 func TestMasterPlaylistBounds(t *testing.T) {
@@ -142,6 +146,21 @@ func TestArchivePlays(t *testing.T) {
 	}
 	require.Contains(t, string(text), `CODECS="avc1.6400`)
 	t.Logf("%s", text)
+	// A sheet of the storyboard a chunk.
+	for _, sheet := range a.segments[livestream.StoryboardFolder] {
+		require.Equal(t, [2]int{5 * 160, 88}, pictureSize(t, filepath.Join(a.dir, livestream.StoryboardFolder, sheet.Name)))
+	}
+	// What the winding playlists name is one key frame a segment.
+	for _, r := range a.ladder {
+		for _, s := range a.segments[r.Name] {
+			content, err := os.ReadFile(filepath.Join(a.dir, r.Name, s.Name))
+			require.NoError(t, err)
+			require.Less(t, s.KeyBytes, s.Bytes)
+			file := filepath.Join(t.TempDir(), "key.mp4")
+			require.NoError(t, os.WriteFile(file, append(slices.Clone(a.inits[r.Name]), content[:s.KeyBytes]...), 0o600))
+			ffmpegRun(t, "-xerror", "-i", file, "-frames:v", "1", "-f", "null", "-")
+		}
+	}
 	// Decoding all of it finds nothing to complain about.
 	ffmpegRun(t, "-xerror", "-i", master, "-map", "0", "-f", "null", "-")
 }

@@ -124,6 +124,7 @@ func (p probed) info(size int64) (livestream.MediaInfo, error) {
 			continue
 		}
 		info.VideoCodec = s.Codec
+		info.Rotation = s.rotation()
 		info.Width, info.Height = s.displayed()
 		info.FrameRate = s.frameRate()
 	}
@@ -197,12 +198,20 @@ func (s probedStream) displayed() (width, height int) {
 	if ratio := quotient(s.AspectRatio, ":"); ratio > 0 && ratio != 1 {
 		width = int(math.Round(float64(width) * ratio))
 	}
-	for _, data := range s.SideData {
-		if turns := math.Abs(math.Round(data.Rotation / 90)); math.Mod(turns, 2) == 1 {
-			width, height = height, width
-		}
+	if s.rotation()%180 != 0 {
+		width, height = height, width
 	}
 	return width, height
+}
+
+// rotation is by how much to turn the picture clockwise. ffprobe counts the other way.
+func (s probedStream) rotation() int {
+	for _, data := range s.SideData {
+		if turns := int(math.Round(-data.Rotation / 90)); turns%4 != 0 {
+			return (turns%4 + 4) % 4 * 90
+		}
+	}
+	return 0
 }
 
 // frameRate is the nominal one where the file keeps to it, and the average one

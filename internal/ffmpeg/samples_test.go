@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -201,7 +202,7 @@ func TestSamples(t *testing.T) {
 			require.NoError(t, os.WriteFile(src, content, 0o600))
 			info, err := tool.Probe(t.Context(), src)
 			if c.fails != "" && err == nil {
-				_, err = tool.TranscodeChunk(t.Context(), src, info, livestream.Chunk{Duration: info.DurationSeconds}, livestream.Ladder(info.Width, info.Height), t.TempDir(), func(float64) {})
+				err = attempted(t, tool, src, info)
 			}
 			if c.fails != "" {
 				requireRefused(t, c.fails, err)
@@ -246,6 +247,17 @@ func TestSamples(t *testing.T) {
 	_, err := tool.Probe(t.Context(), filepath.Join(t.TempDir(), "missing"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 	requireNotFinal(t, err)
+}
+
+// attempted makes the pictures of what a probe found nothing wrong with.
+func attempted(t *testing.T, tool *ffmpeg.Tool, src string, info livestream.MediaInfo) error {
+	dir := t.TempDir()
+	chunks, err := tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
+	if err != nil {
+		return err
+	}
+	_, err = tool.TranscodeChunk(t.Context(), filepath.Join(dir, chunks[0].PieceFile()), info, chunks[0], livestream.Ladder(info.Width, info.Height), t.TempDir(), func(float64) {})
+	return err
 }
 
 // requireRefused wants a reason that a creator can do something about.
@@ -306,7 +318,9 @@ func TestRecordingReachesNothingElse(t *testing.T) {
 			require.ErrorAs(t, err, &media)
 			_, err = tool.TranscodeAudio(t.Context(), src, info, out, func(float64) {})
 			require.ErrorAs(t, err, &media)
-			require.ErrorAs(t, tool.Thumbnail(t.Context(), src, info, filepath.Join(out, "a.jpg")), &media)
+			_, err = tool.Split(t.Context(), src, info, time.Minute, out, func(float64) {})
+			require.ErrorAs(t, err, &media)
+			require.ErrorAs(t, tool.Pictures(t.Context(), src, info, livestream.Chunk{Duration: 2}, 1, out), &media)
 			require.Zero(t, asked.Load(), "a connection was opened")
 		})
 	}

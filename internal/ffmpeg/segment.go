@@ -11,11 +11,8 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Names of a rendition's files.
 const (
-	initSegment  = "init.mp4"
 	segmentFiles = "seg_%05d.m4s"
-	mediaFile    = "index.m3u8"
 	madePlaylist = "made.m3u8" // ffmpeg's own, which only tells us what it made
 )
 
@@ -27,7 +24,7 @@ func segments(name string, first int64) []string {
 		// Shifting would move chunks with reordered frames against the others.
 		"-avoid_negative_ts", "disabled",
 		"-f", "hls", "-hls_time", hlsTime(name), "-hls_list_size", "0", "-hls_playlist_type", "vod",
-		"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", initSegment,
+		"-hls_segment_type", "fmp4", "-hls_fmp4_init_filename", livestream.InitSegment,
 		// The first fragment keeps its place in time, and the init segment says
 		// nothing of it.
 		"-hls_segment_options", "movflags=+frag_discont",

@@ -11,43 +11,55 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-const thumbnailWidth = 1280
+const (
+	posterWidth      = 1280
+	thumbnailWidth   = 480
+	thumbnailFrames  = 30 // of which the most typical is taken
+	thumbnailReach   = 60 // seconds of media that are decoded for it, at most
+	thumbnailQuality = 3  // 2 is best, 31 worst
+)
 
-// Thumbnail writes a picture of src, a JPEG, to dst. It is the most typical of
-// those about a tenth into the recording, where the titles are mostly over.
-func (t *Tool) Thumbnail(ctx context.Context, src string, info livestream.MediaInfo, dst string) error {
+// Pictures writes a picture of a recording at about that time, from the piece that it
+// is in, into dir: a poster and a thumbnail, both JPEG.
+func (t *Tool) Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string) error {
 	if info.VideoCodec == "" {
-		return errors.New("thumbnail: there is no video")
+		return errors.New("pictures: there is no video")
 	}
-	src, err := filepath.Abs(src)
+	piece, err := filepath.Abs(piece)
 	if err != nil {
-		return fmt.Errorf("thumbnail: %w", err)
+		return fmt.Errorf("pictures: %w", err)
 	}
-	for _, at := range []float64{info.DurationSeconds / 10, 0} {
-		if err := t.picture(ctx, src, at, info, dst); err != nil {
-			return fmt.Errorf("thumbnail: %w", damaged(err))
+	for _, skip := range []float64{max(0, at-chunk.From), 0} {
+		if err := t.pictures(ctx, piece, skip, info, dir); err != nil {
+			return fmt.Errorf("pictures: %w", damaged(err))
 		}
 		// Where the picture ends long before the sound there is none to take.
-		if stat, err := os.Stat(dst); err == nil && stat.Size() > 0 {
+		if stat, err := os.Stat(filepath.Join(dir, livestream.Thumbnail)); err == nil && stat.Size() > 0 {
 			return nil
 		}
 	}
 	return refuse(livestream.FailureCorrupt, sayDamaged, errors.New("no picture can be decoded"))
 }
 
-func (t *Tool) picture(ctx context.Context, src string, at float64, info livestream.MediaInfo, dst string) error {
-	width := min(thumbnailWidth, info.Width)
-	height := max(2, info.Height*width/info.Width)
+func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info livestream.MediaInfo, dir string) error {
 	// Scaled first, because the thumbnail filter keeps the frames it chooses from.
-	filter := fmt.Sprintf("[0:V:0]scale=%d:%d,setsar=1,thumbnail=%d,format=yuvj420p[v]", width, height, thumbnailFrames)
-	args := append([]string{"-threads", t.threads}, input(src, from(at)...)...)
-	args = append(args, "-filter_complex", filter, "-map", "[v]", "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
-		"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", filepath.Base(dst))
-	return t.encode(ctx, filepath.Dir(dst), args, working(thumbnailReach), "frame", func(string) {})
+	filter := fmt.Sprintf("[0:V:0]%sscale=%s,setsar=1,thumbnail=%d,format=yuvj420p,split[poster][large];[large]scale=%s[thumbnail]",
+		upright(info), within(info, posterWidth), thumbnailFrames, within(info, thumbnailWidth))
+	options := []string{"-noautorotate"}
+	if skip > 0 {
+		options = append(options, "-ss", decimal(skip))
+	}
+	args := append([]string{"-threads", t.threads}, input(piece, options...)...)
+	args = append(args, "-filter_complex", filter)
+	for _, to := range [][2]string{{"[poster]", livestream.Poster}, {"[thumbnail]", livestream.Thumbnail}} {
+		args = append(args, "-map", to[0], "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
+			"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", to[1])
+	}
+	return t.encode(ctx, dir, args, working(thumbnailReach), "frame", func(string) {})
 }
 
-const (
-	thumbnailFrames  = 30
-	thumbnailReach   = 60 // seconds of media to decode, at most, to find them
-	thumbnailQuality = 3  // 2 is best, 31 worst
-)
+// within is the picture's size, no wider than that.
+func within(info livestream.MediaInfo, width int) string {
+	width = min(width, info.Width)
+	return fmt.Sprintf("%d:%d", width, max(2, info.Height*width/info.Width))
+}

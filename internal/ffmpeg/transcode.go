@@ -30,112 +30,109 @@ func videoBitrate(r livestream.Rendition, fps float64) int {
 	return bits
 }
 
-// TranscodeChunk decodes a chunk of src once and writes it in all qualities of
-// the ladder, each into dir/<its name>: the segments, numbered from the start of
-// the recording, and an init segment that is the same for all chunks. Progress
-// is called with the seconds that are done.
+// TranscodeChunk decodes a chunk once, from its piece of the recording, and writes it
+// in all qualities of the ladder, each into dir/<its name>: the segments, numbered from
+// the start of the recording, and an init segment that is the same for all chunks.
+// Small pictures of it go into dir/storyboard. Progress is called with the seconds
+// that are done.
 //
 // The files are a function of the input alone, so that a chunk that is made
 // twice overwrites itself.
-func (t *Tool) TranscodeChunk(ctx context.Context, src string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error) {
+func (t *Tool) TranscodeChunk(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error) {
 	if info.VideoCodec == "" || len(ladder) == 0 {
 		return nil, errors.New("transcode: there is no video")
 	}
-	src, err := filepath.Abs(src)
+	piece, err := filepath.Abs(piece)
 	if err != nil {
 		return nil, fmt.Errorf("transcode: %w", err)
 	}
-	for _, r := range ladder {
-		if err := os.MkdirAll(filepath.Join(dir, r.Name), 0o755); err != nil {
+	c := chunkJob{piece: piece, info: info, rate: outputRate(info.FrameRate), chunk: chunk, ladder: ladder}
+	c.first, c.end = c.rate.frames(chunk, info.DurationSeconds)
+	c.sheet = sheetOf(info, chunk)
+	for _, folder := range append([]string{livestream.StoryboardFolder}, names(ladder)...) {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			return nil, fmt.Errorf("transcode: %w", err)
 		}
 	}
-	c := chunkJob{src: src, rate: outputRate(info.FrameRate), chunk: chunk, ladder: ladder}
-	c.first, c.end = c.rate.frames(chunk, info.DurationSeconds)
-	want := c.end - c.first
-	for _, c.seek = range seeks(info, chunk) {
-		var made int64
-		err := t.encode(ctx, dir, c.args(t.threads), working(chunk.Duration), "frame", func(value string) {
-			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-				made = n
-				progress(min(float64(n)/c.rate.float(), chunk.Duration))
-			}
-		})
-		if err != nil {
-			return nil, fmt.Errorf("transcode chunk %d: %w", chunk.Index, damaged(err))
+	var made int64
+	err = t.encode(ctx, dir, c.args(t.threads), working(max(chunk.Duration, chunk.Start+chunk.Duration-chunk.From)), "frame", func(value string) {
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			made = n
+			progress(min(float64(n)/c.rate.float(), chunk.Duration))
 		}
-		if made == want {
-			return c.collect(dir)
-		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("transcode chunk %d: %w", chunk.Index, damaged(err))
 	}
-	return nil, refuse(livestream.FailureCorrupt, sayDamaged, fmt.Errorf("chunk %d has no pictures", chunk.Index))
-}
-
-// seek is where decoding starts, and what to do when the chunk's first frames
-// cannot be decoded from there.
-type seek struct {
-	at  float64
-	pad bool // show the first frame that there is
-}
-
-// seeks are the attempts to find a chunk's first frame. Decoding starts at the
-// key frame before it, so that the frame that is on screen when the chunk begins
-// is known, however long it has been there. In files without an index a seek can
-// end behind that key frame: then start farther before it, and at last at the
-// beginning, which is slow and always right.
-func seeks(info livestream.MediaInfo, chunk livestream.Chunk) []seek {
-	before := 0.5
-	if info.Container == "mpegts" {
-		before = 10
+	if made != c.end-c.first {
+		return nil, refuse(livestream.FailureCorrupt, sayDamaged, fmt.Errorf("chunk %d has no pictures", chunk.Index))
 	}
-	var all []seek
-	for _, s := range []float64{before, 120} {
-		if chunk.Start > s {
-			all = append(all, seek{at: chunk.Start - s})
-		}
-	}
-	return append(all, seek{pad: true})
+	return c.collect(dir)
 }
 
 type chunkJob struct {
-	src        string
+	piece      string
+	info       livestream.MediaInfo
 	rate       rate
 	chunk      livestream.Chunk
 	ladder     []livestream.Rendition
 	first, end int64 // frames
-	seek       seek
+	sheet      sheet
 }
 
 func (c chunkJob) args(threads string) []string {
 	// The recording's own clock goes through from the input to the segments, so
 	// that the chunks follow one another to the frame.
-	args := []string{"-copyts", "-start_at_zero", "-threads", threads}
-	args = append(args, input(c.src, from(c.seek.at, "-noaccurate_seek")...)...)
+	args := []string{"-copyts", "-threads", threads}
+	args = append(args, input(c.piece, "-itsoffset", strconv.Itoa(-clockOffset), "-noautorotate")...)
 	args = append(args, "-filter_complex", c.filters())
 	for i, r := range c.ladder {
 		args = append(args, "-map", fmt.Sprintf("[v%d]", i))
 		args = append(args, c.encoder(r, threads)...)
 		args = append(args, segments(r.Name, segmentOf(c.chunk.Start))...)
 	}
-	return args
+	return append(args, c.sheet.args(c.chunk)...)
 }
 
 // filters bring the pictures to a constant rate, cut the chunk out and scale it.
-// Where the picture ends before the recording does, the last one stays.
+// Where the picture begins after the recording, or ends before it does, the first or
+// last one stays.
 func (c chunkJob) filters() string {
-	fps := fmt.Sprintf("fps=%d/%d", c.rate.num, c.rate.den)
-	if c.seek.pad {
-		fps += ":start_time=" + decimal(float64(c.first)/c.rate.float())
-	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "[0:V:0]%s,tpad=stop=-1:stop_mode=clone,trim=start_pts=%d:end_pts=%d,split=%d", fps, c.first, c.end, len(c.ladder))
+	// A piece counts in milliseconds. A little later is the same frame, except where a
+	// frame lies half way between two of the archive's: at 120 a second each other one.
+	fmt.Fprintf(&b, "[0:V:0]settb=AVTB,setpts=PTS+600,fps=%d/%d:start_time=%s,tpad=stop=-1:stop_mode=clone,trim=start_pts=%d:end_pts=%d,%ssplit=%d",
+		c.rate.num, c.rate.den, decimal(float64(c.first)/c.rate.float()), c.first, c.end, upright(c.info), len(c.ladder)+1)
 	for i := range c.ladder {
 		fmt.Fprintf(&b, "[s%d]", i)
 	}
+	b.WriteString("[small]")
 	for i, r := range c.ladder {
 		fmt.Fprintf(&b, ";[s%d]scale=%d:%d:flags=bicubic,setsar=1,format=yuv420p[v%d]", i, r.Width, r.Height, i)
 	}
+	fmt.Fprintf(&b, ";[small]%s", c.sheet.filters(c.rate))
 	return b.String()
+}
+
+// upright turns the picture as its headers ask for; a piece has none that does.
+func upright(info livestream.MediaInfo) string {
+	switch info.Rotation {
+	case 90:
+		return "transpose=clock,"
+	case 180:
+		return "hflip,vflip,"
+	case 270:
+		return "transpose=cclock,"
+	}
+	return ""
+}
+
+func names(ladder []livestream.Rendition) []string {
+	var all []string
+	for _, r := range ladder {
+		all = append(all, r.Name)
+	}
+	return all
 }
 
 func (c chunkJob) encoder(r livestream.Rendition, threads string) []string {
@@ -162,9 +159,16 @@ func (c chunkJob) collect(dir string) (map[string][]livestream.Segment, error) {
 		if first := fmt.Sprintf(segmentFiles, segmentOf(c.chunk.Start)); made[0].Name != first {
 			return nil, fmt.Errorf("transcode: %s begins with %s instead of %s", r.Name, made[0].Name, first)
 		}
+		for i := range made {
+			if made[i].KeyBytes, err = keyBytes(filepath.Join(dir, r.Name, made[i].Name)); err != nil {
+				return nil, fmt.Errorf("transcode: %s: %w", r.Name, err)
+			}
+		}
 		all[r.Name] = made
 	}
-	return all, nil
+	sheet, err := c.sheet.collect(dir, c.chunk)
+	all[livestream.StoryboardFolder] = []livestream.Segment{sheet}
+	return all, err
 }
 
 // TranscodeAudio writes the sound of src into dir/audio. It is one piece, as an
@@ -182,8 +186,10 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 		return nil, fmt.Errorf("transcode: %w", err)
 	}
 	whole := decimal(info.DurationSeconds)
-	filter := fmt.Sprintf("[0:a:0]aresample=%d:async=1:first_pts=0,aformat=channel_layouts=stereo,apad=whole_dur=%s,atrim=end=%s[a]", audioRate, whole, whole)
-	args := append([]string{"-threads", t.threads}, input(src)...)
+	filter := fmt.Sprintf("[0:a:0]asetpts=PTS-%d/TB,aresample=%d:async=1:first_pts=0,aformat=channel_layouts=stereo,apad=whole_dur=%s,atrim=end=%s[a]", clockOffset, audioRate, whole, whole)
+	// Without an offset ffmpeg would move the sound of an MPEG-TS to the start where the
+	// picture begins before it.
+	args := append([]string{"-copyts", "-start_at_zero", "-threads", t.threads}, input(src, "-itsoffset", strconv.Itoa(clockOffset))...)
 	args = append(args, "-filter_complex", filter, "-map", "[a]", "-c:a", "aac", "-b:a", strconv.Itoa(audioBitrate), "-flags:a", "+bitexact")
 	args = append(args, segments(livestream.AudioRendition, 0)...)
 	err = t.encode(ctx, dir, args, working(info.DurationSeconds), "out_time_us", func(value string) {
@@ -194,16 +200,8 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 	if err != nil {
 		return nil, fmt.Errorf("transcode the sound: %w", damaged(err))
 	}
+	progress(info.DurationSeconds) // ffmpeg counts from where its first report was
 	return collect(filepath.Join(dir, livestream.AudioRendition))
-}
-
-// from are the options to begin at a time. At zero there are none: some
-// demuxers cannot seek before their first key frame, and end anywhere.
-func from(at float64, options ...string) []string {
-	if at <= 0 {
-		return nil
-	}
-	return append(options, "-ss", decimal(at))
 }
 
 func decimal(seconds float64) string { return strconv.FormatFloat(seconds, 'f', 6, 64) }
