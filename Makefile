@@ -4,10 +4,10 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat soak-chat lint bench bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive soak-chat lint bench bench-api fuzz generate record build devstack
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: devstack ## start everything on this machine and keep it running until Ctrl-C
 	@exec $(DEVSTACK) up
@@ -29,6 +29,9 @@ fuzz: devstack ## send 100,000 requests that are made from the contract and then
 
 bench-chat: devstack ## measure the chat with 50,000 viewers, and melody as documented
 	@exec $(DEVSTACK) test -- $(DEVSTACK) bench-chat
+
+bench-archive: devstack ## measure the making of an archive of 10 minutes of 1080p30, and one plain FFmpeg command
+	@exec $(DEVSTACK) bench-archive
 
 soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of Redis, and kill a node of three with 3,000 clients
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestSoak|TestANodeIsKilled' ./chat -soak 10m -crowd 3000

@@ -33,7 +33,7 @@ func (c *demoCmd) Run(ctx context.Context) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
-	d := &demo{env: env, seconds: c.Seconds, began: time.Now()}
+	d := &demo{env: env, seconds: c.Seconds, began: time.Now(), patience: 5 * time.Minute}
 	if err := d.walk(ctx); err != nil {
 		return fmt.Errorf("the demo stopped: %w", err)
 	}
@@ -57,6 +57,7 @@ type demo struct {
 	dir                string
 	recording          string
 	recordingSizeBytes int64
+	patience           time.Duration // with the archive
 }
 
 type member struct {

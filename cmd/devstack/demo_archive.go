@@ -103,7 +103,7 @@ type archiveView struct {
 func (d *demo) archive(ctx context.Context) (string, error) {
 	var archive archiveView
 	shown := -1
-	err := until(ctx, 5*time.Minute, func() (bool, error) {
+	err := until(ctx, d.patience, func() (bool, error) {
 		if err := d.ada.Do(ctx, "GET", "/api/archives/"+d.archiveID, nil, &archive); err != nil {
 			return false, err
 		}
