@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive soak-chat lint bench bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive lint bench bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench-archive: devstack ## measure the making of an archive of 10 minutes of 108
 
 soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of Redis, and kill a node of three with 3,000 clients
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestSoak|TestANodeIsKilled' ./chat -soak 10m -crowd 3000
+
+soak-archive: devstack ## kill the transcode worker five times, take the store away for a minute, end 20 streams at once
+	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestTranscoderKilled|TestStoreAway|TestManyStreams' ./e2e -kills 5 -outage 1m -rush 20 -patience 20m
 
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## check style, import directions, determinism and go.mod
 	$(BIN)/golangci-lint run ./...

@@ -77,21 +77,22 @@ type Recording struct {
 	Chunks    int                    `json:"chunks"`
 }
 
-// work is the weight of all steps in seconds of media; all but the pictures are cheap.
-func (r Recording) work() float64 {
+// Work is the weight of all steps in seconds of media; all but the pictures are cheap.
+func (r Recording) Work() float64 {
 	total := 0.0
 	if len(r.Ladder) > 0 {
-		total += r.Info.DurationSeconds * (1 + splitWeight)
+		total += r.Info.DurationSeconds * (1 + SplitWeight)
 	}
 	if r.Info.AudioCodec != "" {
-		total += r.Info.DurationSeconds * audioWeight
+		total += r.Info.DurationSeconds * AudioWeight
 	}
 	return max(total, 1)
 }
 
+// What a second of media weighs in the steps that are not its pictures.
 const (
-	splitWeight = 0.02
-	audioWeight = 0.1
+	SplitWeight = 0.02
+	AudioWeight = 0.1
 )
 
 // ChunkPlan is a probed recording and how it is cut.
@@ -124,7 +125,7 @@ func (m *Media) Prepare(ctx context.Context, in PrepareInput) (ChunkPlan, error)
 		r := Recording{ArchiveID: in.ArchiveID, SourceKey: in.SourceKey, Info: info}
 		if info.VideoCodec != "" {
 			r.Ladder = livestream.Ladder(info.Width, info.Height)
-			if plan.Chunks, err = m.Tool.Split(ctx, src, info, in.ChunkTarget, dir, m.reporter(ctx, r, unit, splitWeight)); err != nil {
+			if plan.Chunks, err = m.Tool.Split(ctx, src, info, in.ChunkTarget, dir, m.reporter(ctx, r, unit, SplitWeight)); err != nil {
 				return err
 			}
 			r.Chunks = len(plan.Chunks)
@@ -168,7 +169,7 @@ func (m *Media) TranscodeAudio(ctx context.Context, r Recording) error {
 		return edge(err)
 	}
 	return edge(m.with(ctx, r.SourceKey, func(ctx context.Context, src, dir string) error {
-		segments, err := m.Tool.TranscodeAudio(ctx, src, r.Info, dir, m.reporter(ctx, r, livestream.AudioRendition, audioWeight))
+		segments, err := m.Tool.TranscodeAudio(ctx, src, r.Info, dir, m.reporter(ctx, r, livestream.AudioRendition, AudioWeight))
 		if err != nil {
 			return err
 		}
@@ -391,7 +392,7 @@ func (m *Media) reporter(ctx context.Context, r Recording, unit string, weight f
 		last = time.Now()
 		sum, err := m.Meter.Report(ctx, r.ArchiveID, unit, seconds*weight)
 		if err == nil {
-			err = m.Progress.SetProgress(ctx, r.ArchiveID, min(sum/r.work(), 1)*maxWorking)
+			err = m.Progress.SetProgress(ctx, r.ArchiveID, min(sum/r.Work(), 1)*maxWorking)
 		}
 		if err != nil && ctx.Err() == nil {
 			m.Log.Warn("show progress", zap.Stringer("archive_id", r.ArchiveID), zap.Error(err))

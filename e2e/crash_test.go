@@ -2,14 +2,12 @@ package e2e
 
 import (
 	"net/http"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
-	"go.temporal.io/api/workflow/v1"
 
 	"github.com/livestream-pro/livestream-pro/internal/stripesim"
 )
@@ -102,59 +100,6 @@ func (s *stack) waiting() {
 		return s.number(`
 			SELECT count(*) FROM pg_stat_activity
 			WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%notify_range%'`) > 0
-	})
-}
-
-func TestTranscoderKilledInTheMiddleOfARecording(t *testing.T) {
-	t.Parallel()
-	const seconds, chunks = 130, 3
-	s := newStack(t, api|worker|transcode)
-	recording := s.recording(seconds)
-	ada := s.register("ada")
-	stream := ada.start(true)
-	ada.end(stream)
-	archiveID := ada.upload(stream.ID, recording)
-	s.until("one chunk is done, and another one under way", func() bool {
-		return s.notes(archiveID) > 0 && s.beating("archive/"+archiveID, "TranscodeChunk")
-	})
-
-	s.kill(s.transcode)
-	require.Less(t, s.notes(archiveID), chunks, "the kill came too late to show anything")
-	require.Equal(t, "processing", ada.archive(archiveID).Status)
-	s.restart(s.transcode)
-
-	archive := ada.archived(archiveID, "ready")
-	require.InDelta(t, seconds, archive.DurationSeconds, 0.5)
-	s.plays(archive, seconds, "360p")
-	again := 0
-	for _, event := range s.history("archive/" + archiveID) {
-		if started := event.GetActivityTaskStartedEventAttributes(); started != nil && started.Attempt > 1 {
-			again++
-		}
-	}
-	require.Equal(t, 1, again, "a killed worker costs the step that it was working on, and no other")
-	ada.happened(stream.ID, "created", "live", "notify_started", "notify_finished", "ending", "ended", "recording_received", "archive_started", "archive_ready")
-	s.completed("archive/" + archiveID)
-}
-
-// notes counts the chunks of an archive that are done: where the note is, the
-// files are.
-func (s *stack) notes(archiveID string) int {
-	s.Helper()
-	notes, err := filepath.Glob(filepath.Join(s.env.S3Dir, s.env.S3Bucket, "work", archiveID, "chunk_*.json"))
-	require.NoError(s, err)
-	return len(notes)
-}
-
-// beating says whether a workflow has a step of that type that has told of its
-// progress.
-func (s *stack) beating(workflowID, step string) bool {
-	described, err := s.temporal.DescribeWorkflowExecution(s.ctx, workflowID, "")
-	if err != nil {
-		return false // it may not have begun
-	}
-	return slices.ContainsFunc(described.PendingActivities, func(pending *workflow.PendingActivityInfo) bool {
-		return pending.ActivityType.Name == step && pending.HeartbeatDetails != nil
 	})
 }
 

@@ -19,10 +19,15 @@ const frameRate = 15
 // recording makes a recording that is quick to transcode.
 func (s *stack) recording(seconds float64) string {
 	s.Helper()
+	return s.recordingOf(seconds, 640, 360)
+}
+
+func (s *stack) recordingOf(seconds float64, width, height int) string {
+	s.Helper()
 	tool, err := ffmpeg.New(ffmpeg.Config{})
 	require.NoError(s, err)
 	file := filepath.Join(s.TempDir(), "recording.mp4") // tests within a test run side by side
-	require.NoError(s, tool.Generate(s.ctx, file, ffmpeg.GenerateOptions{Seconds: seconds, Width: 640, Height: 360, FPS: strconv.Itoa(frameRate)}))
+	require.NoError(s, tool.Generate(s.ctx, file, ffmpeg.GenerateOptions{Seconds: seconds, Width: width, Height: height, FPS: strconv.Itoa(frameRate)}))
 	return file
 }
 

@@ -340,7 +340,7 @@ func (m member) listen(node string, ticket map[string]any) *client.Socket {
 // hear reads events until one of that type comes.
 func (s *stack) hear(socket *client.Socket, kind string) client.Event {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	ctx, cancel := context.WithTimeout(s.ctx, *patience)
 	defer cancel()
 	for {
 		event, err := socket.Next(ctx)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"flag"
 	"io"
 	"log"
 	"net/http"
@@ -40,7 +41,7 @@ type stack struct {
 
 // patience is how long a condition may take. A worker that died is noticed by its
 // steps' timeouts, and the machine may be busy with other tests.
-const patience = 3 * time.Minute
+var patience = flag.Duration("patience", 3*time.Minute, "how long a condition may take")
 
 // Sets of roles: not every test needs all of them.
 const (
@@ -52,13 +53,16 @@ const (
 	everything = api | worker | transcode | chat
 )
 
-// newStack starts the roles of the product that are asked for.
-func newStack(t *testing.T, roles int) *stack { return newStackOn(t, nil, roles) }
+// newStack starts the roles of the product that are asked for. What changes the
+// environment does so before they start.
+func newStack(t *testing.T, roles int, changes ...func(*devstack.Env)) *stack {
+	return newStackOn(t, nil, roles, changes...)
+}
 
 // newStackOn is newStack on a Temporal of the test's own.
-func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int) *stack {
+func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int, changes ...func(*devstack.Env)) *stack {
 	t.Helper()
-	s := &stack{T: t, ctx: testenv.Context(t), env: testenv.Load(t)}
+	s := &stack{T: t, ctx: lasting(t), env: testenv.Load(t)}
 	s.env.Dir = scratch(t)
 	s.env.DatabaseURL = testenv.Database(t)
 	s.env.DatabaseReplicaURLs = testenv.ReplicaURLs(t, s.env.DatabaseURL)
@@ -68,6 +72,9 @@ func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int) *stack {
 		s.env.TemporalNamespace = testenv.Namespace(t)
 	} else {
 		s.env.TemporalAddress, s.env.TemporalNamespace = temporal.Address, temporal.Namespace
+	}
+	for _, change := range changes {
+		change(&s.env)
 	}
 	s.env.APIURL = "http://" + free(t)
 	s.env.ChatURLs = []string{"ws://" + free(t), "ws://" + free(t)}
@@ -119,10 +126,17 @@ func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int) *stack {
 	return s
 }
 
+// lasting ends what a test waits for, should nothing else.
+func lasting(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute+*patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // in is the same stack for a test within a test.
 func (s *stack) in(t *testing.T) *stack {
 	inner := *s
-	inner.T, inner.ctx = t, testenv.Context(t)
+	inner.T, inner.ctx = t, lasting(t)
 	return &inner
 }
 
@@ -180,7 +194,7 @@ func (s *stack) showLogs(roles []*devstack.Role) {
 // until polls a condition until it holds.
 func (s *stack) until(what string, condition func() bool) {
 	s.Helper()
-	deadline := time.NewTimer(patience)
+	deadline := time.NewTimer(*patience)
 	defer deadline.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -188,7 +202,7 @@ func (s *stack) until(what string, condition func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			require.FailNow(s, "it did not happen", "%s, within %s", what, patience)
+			require.FailNow(s, "it did not happen", "%s, within %s", what, *patience)
 		}
 	}
 }

@@ -34,6 +34,7 @@ type ArchiveState struct {
 	Attempt    int                      `json:"attempt"`
 	Chunks     int                      `json:"chunks"`
 	ChunksDone int                      `json:"chunks_done"`
+	Progress   float64                  `json:"progress"` // 0 to 1, of what the steps that are done weigh
 	Failure    *livestream.Failure      `json:"failure,omitempty"`
 }
 
@@ -86,7 +87,7 @@ func (a *archive) run(ctx workflow.Context) error {
 func (a *archive) make(ctx workflow.Context) error {
 	a.Attempt++
 	replaced := a.Failure != nil && a.Failure.Code != livestream.FailureInternal
-	a.ChunksDone, a.Failure = 0, nil
+	a.ChunksDone, a.Progress, a.Failure = 0, 0, nil
 	a.status(ctx, livestream.ArchiveProcessing)
 	begin := write(ctx, fmt.Sprintf("begin attempt %d", a.Attempt))
 	if err := workflow.ExecuteActivity(begin, archiveSteps.Begin, a.in.ArchiveID, a.in.StreamID, a.Attempt).Get(ctx, nil); err != nil {
@@ -115,6 +116,7 @@ func (a *archive) make(ctx workflow.Context) error {
 	if err := workflow.ExecuteActivity(ready, archiveSteps.Ready, a.in.ArchiveID, plan.Recording.Info, made).Get(ctx, nil); err != nil {
 		return err
 	}
+	a.Progress = 1
 	a.status(ctx, livestream.ArchiveReady)
 	return nil
 }
@@ -126,6 +128,9 @@ func (a *archive) prepare(ctx workflow.Context) (activities.ChunkPlan, error) {
 		return plan, err
 	}
 	a.Chunks = len(plan.Chunks)
+	if a.Chunks > 0 {
+		a.Progress = plan.Recording.Info.DurationSeconds * activities.SplitWeight / plan.Recording.Work()
+	}
 	a.describe(ctx)
 	return plan, nil
 }
@@ -138,9 +143,10 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 	defer cancel()
 	whole := r.Info.DurationSeconds
 	pending := 0
+	work := r.Work()
 	var failed error
 	selector := workflow.NewSelector(ctx)
-	add := func(future workflow.Future, chunk bool) {
+	add := func(future workflow.Future, weight float64, chunk bool) {
 		pending++
 		selector.AddFuture(future, func(f workflow.Future) {
 			pending--
@@ -150,14 +156,15 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 				}
 				return
 			}
+			a.Progress += weight / work
 			if chunk {
 				a.ChunksDone++
-				a.describe(ctx)
 			}
+			a.describe(ctx)
 		})
 	}
 	if r.Info.AudioCodec != "" {
-		add(workflow.ExecuteActivity(a.step(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), false)
+		add(workflow.ExecuteActivity(a.step(ctx, "encode the sound", whole), mediaSteps.TranscodeAudio, r), whole*activities.AudioWeight, false)
 	}
 	if len(plan.Chunks) > 0 {
 		// About a tenth into it the titles are mostly over.
@@ -168,11 +175,11 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 				chunk = c
 			}
 		}
-		add(workflow.ExecuteActivity(a.step(ctx, "make the poster and the thumbnail", 0), mediaSteps.Pictures, r, chunk, at), false)
+		add(workflow.ExecuteActivity(a.step(ctx, "make the poster and the thumbnail", 0), mediaSteps.Pictures, r, chunk, at), 0, false)
 	}
 	for _, chunk := range plan.Chunks {
 		summary := fmt.Sprintf("transcode chunk %d of %d", chunk.Index+1, len(plan.Chunks))
-		add(workflow.ExecuteActivity(a.step(ctx, summary, chunk.Duration), mediaSteps.TranscodeChunk, r, chunk), true)
+		add(workflow.ExecuteActivity(a.step(ctx, summary, chunk.Duration), mediaSteps.TranscodeChunk, r, chunk), chunk.Duration, true)
 	}
 	for pending > 0 && failed == nil {
 		selector.Select(ctx)
@@ -243,7 +250,7 @@ func (a *archive) status(ctx workflow.Context, to livestream.ArchiveStatus) {
 }
 
 func (a *archive) describe(ctx workflow.Context) {
-	details := fmt.Sprintf("**%s**, attempt %d, %d of %d chunks", a.Status, a.Attempt, a.ChunksDone, a.Chunks)
+	details := fmt.Sprintf("**%s**, %.0f %%, attempt %d, %d of %d chunks", a.Status, 100*a.Progress, a.Attempt, a.ChunksDone, a.Chunks)
 	if a.Failure != nil {
 		details += fmt.Sprintf("\n\n%s: %s\n\nSend the signal `%s` to try again.", a.Failure.Code, a.Failure.Message, SignalRetry)
 	}

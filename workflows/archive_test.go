@@ -125,7 +125,7 @@ func TestArchiveTranscodesEveryChunkAndIsPublished(t *testing.T) {
 	require.NoError(t, err)
 	var state workflows.ArchiveState
 	require.NoError(t, value.Get(&state))
-	require.Equal(t, workflows.ArchiveState{Status: livestream.ArchiveReady, Attempt: 1, Chunks: 3, ChunksDone: 3}, state)
+	require.Equal(t, workflows.ArchiveState{Status: livestream.ArchiveReady, Attempt: 1, Chunks: 3, ChunksDone: 3, Progress: 1}, state)
 }
 
 func TestArchiveOfWhatIsNoVideoFailsWithTheReasonAndCanBeRetried(t *testing.T) {

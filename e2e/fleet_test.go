@@ -1,0 +1,201 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.temporal.io/api/workflow/v1"
+
+	"github.com/livestream-pro/livestream-pro/internal/devstack"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+)
+
+// What these tests do to the fleet is little in every run of the tests; make
+// soak-archive does as much as the requirements ask for.
+var (
+	kills  = flag.Int("kills", 1, "how often the transcode worker is killed on the way")
+	outage = flag.Duration("outage", 0, "how long the object store is away once that was noticed")
+	rush   = flag.Int("rush", 4, "streams that end at once")
+)
+
+func TestTranscoderKilledInTheMiddleOfARecording(t *testing.T) {
+	t.Parallel()
+	chunks := *kills + 2
+	seconds := float64(60*(chunks-1) + 10)
+	s := newStack(t, api|worker|transcode)
+	recording := s.recording(seconds)
+	ada := s.register("ada")
+	stream := ada.start(true)
+	ada.end(stream)
+	archiveID := ada.upload(stream.ID, recording)
+	for kill := range *kills {
+		s.until(fmt.Sprintf("%d chunks are done, and another one under way", kill+1), func() bool {
+			return s.notes(archiveID) > kill && s.beating("archive/"+archiveID, "TranscodeChunk")
+		})
+		s.kill(s.transcode)
+		require.Less(t, s.notes(archiveID), chunks, "the kill came too late to show anything")
+		require.Equal(t, "processing", ada.archive(archiveID).Status)
+		s.restart(s.transcode)
+	}
+
+	archive := ada.archived(archiveID, "ready")
+	require.InDelta(t, seconds, archive.DurationSeconds, 0.5)
+	s.plays(archive, seconds, "360p")
+	again := 0
+	for _, event := range s.history("archive/" + archiveID) {
+		if started := event.GetActivityTaskStartedEventAttributes(); started != nil {
+			again += int(started.Attempt) - 1
+		}
+	}
+	require.LessOrEqual(t, again, *kills, "a killed worker costs the step that it was working on, and no other")
+	require.NotZero(t, again)
+	ada.happened(stream.ID, "created", "live", "notify_started", "notify_finished", "ending", "ended", "recording_received", "archive_started", "archive_ready")
+	s.completed("archive/" + archiveID)
+}
+
+func TestStoreAwayInTheMiddleOfARecording(t *testing.T) {
+	t.Parallel()
+	const seconds = 130
+	var store *testenv.Proxy
+	s := newStack(t, api|worker|transcode, func(env *devstack.Env) { store, env.S3Endpoint = testenv.NewProxy(t, env.S3Endpoint) })
+	recording := s.recording(seconds)
+	ada := s.register("ada")
+	stream := ada.start(true)
+	ada.end(stream)
+	archiveID := ada.upload(stream.ID, recording)
+	s.until("a chunk is under way", func() bool { return s.beating("archive/"+archiveID, "TranscodeChunk") })
+
+	store.Cut()
+	s.until("a step has failed for it", func() bool {
+		return slices.ContainsFunc(s.steps("archive/"+archiveID), func(step *workflow.PendingActivityInfo) bool { return step.LastFailure != nil })
+	})
+	time.Sleep(*outage) // none unless it is asked for
+	require.Equal(t, "processing", ada.archive(archiveID).Status, "what needs no store goes on")
+	store.Restore()
+
+	s.plays(ada.archived(archiveID, "ready"), seconds, "360p")
+	s.completed("archive/" + archiveID)
+}
+
+// A long recording has the fleet to itself, until another creator's comes: that one
+// does not wait for the long one's end.
+func TestShortRecordingDoesNotWaitForALongOne(t *testing.T) {
+	t.Parallel()
+	const chunks = 12
+	s := newStack(t, api|worker|transcode)
+	long, short := s.recordingOf(60*chunks, 480, 270), s.recordingOf(4, 480, 270)
+	ada, bob := s.register("ada"), s.register("bob")
+	hers, his := ada.start(true), bob.start(true)
+	ada.end(hers)
+	bob.end(his)
+	longID := ada.upload(hers.ID, long)
+	s.until("all of the long one's chunks wait for the fleet", func() bool { return len(s.steps("archive/"+longID)) >= chunks-1 })
+
+	shortID := bob.upload(his.ID, short)
+	bob.archived(shortID, "ready")
+
+	require.Less(t, s.notes(longID), chunks-2, "the short one came last")
+	require.Equal(t, "processing", ada.archive(longID).Status)
+	s.plays(ada.archived(longID, "ready"), 60*chunks, "360p")
+}
+
+// Streams that end together all become archives, and the API goes on meanwhile.
+func TestManyStreamsEndTogether(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, api|worker|transcode)
+	recording := s.recordingOf(10, 480, 270)
+	reader := s.register("reader")
+	creators := make([]member, *rush)
+	streams := make([]streamView, *rush)
+	for i := range creators {
+		creators[i] = s.register(fmt.Sprintf("ada%d", i))
+		streams[i] = creators[i].start(true)
+	}
+	calm := s.readingTimes(reader, streams[0].ID, 200, nil)
+	archives := make([]string, *rush)
+	var uploading sync.WaitGroup
+	for i := range creators {
+		uploading.Go(func() {
+			creators[i].end(streams[i])
+			archives[i] = creators[i].upload(streams[i].ID, recording)
+		})
+	}
+	uploading.Wait()
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		for i := range creators {
+			creators[i].archived(archives[i], "ready")
+		}
+	}()
+	busy := s.readingTimes(reader, streams[0].ID, 0, ready)
+	<-ready
+	t.Logf("GET /api/streams/{id} while nothing else happens: p95 %s of %d; while %d archives are made: p95 %s of %d",
+		p95(calm), len(calm), *rush, p95(busy), len(busy))
+	for i := range creators {
+		s.completed("archive/" + archives[i])
+	}
+}
+
+// readingTimes asks for a stream again and again, 50 times a second, so many times or
+// until it is told to stop, and gives how long each answer took.
+func (s *stack) readingTimes(m member, streamID string, times int, stop <-chan struct{}) []time.Duration {
+	s.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var took []time.Duration
+	for {
+		select {
+		case <-stop:
+			return took
+		case <-tick.C:
+		}
+		began := time.Now()
+		require.NoError(s, m.Do(s.ctx, http.MethodGet, "/api/streams/"+streamID, nil, nil))
+		took = append(took, time.Since(began))
+		if times > 0 && len(took) == times {
+			return took
+		}
+	}
+}
+
+func p95(took []time.Duration) time.Duration {
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return took[len(took)*95/100].Round(10 * time.Microsecond)
+}
+
+// notes counts the chunks of an archive that are done: where the note is, the
+// files are.
+func (s *stack) notes(archiveID string) int {
+	s.Helper()
+	notes, err := filepath.Glob(filepath.Join(s.env.S3Dir, s.env.S3Bucket, "work", archiveID, "chunk_*.json"))
+	require.NoError(s, err)
+	return len(notes)
+}
+
+// beating says whether a workflow has a step of that type that has told of its
+// progress.
+func (s *stack) beating(workflowID, step string) bool {
+	return slices.ContainsFunc(s.steps(workflowID), func(pending *workflow.PendingActivityInfo) bool {
+		return pending.ActivityType.Name == step && pending.HeartbeatDetails != nil
+	})
+}
+
+// steps are those that a workflow waits for.
+func (s *stack) steps(workflowID string) []*workflow.PendingActivityInfo {
+	described, err := s.temporal.DescribeWorkflowExecution(s.ctx, workflowID, "")
+	if err != nil {
+		return nil // it may not have begun
+	}
+	return described.PendingActivities
+}
