@@ -146,6 +146,18 @@ func TestArchivePlays(t *testing.T) {
 	}
 	require.Contains(t, string(text), `CODECS="avc1.6400`)
 	t.Logf("%s", text)
+	// Picture and sound end together, and each segment can be decoded by itself.
+	sound := packets(t, joined(t, filepath.Join(a.dir, livestream.AudioRendition), a.segments[livestream.AudioRendition]...))
+	lastSound := sound[len(sound)-1]
+	require.InDelta(t, a.info.DurationSeconds, lastSound.pts(t)+1024.0/48_000, 0.04)
+	for name, list := range a.segments {
+		if name == livestream.StoryboardFolder {
+			continue
+		}
+		for _, s := range list {
+			ffmpegRun(t, "-xerror", "-i", joined(t, filepath.Join(a.dir, name), s), "-f", "null", "-")
+		}
+	}
 	// A sheet of the storyboard a chunk.
 	for _, sheet := range a.segments[livestream.StoryboardFolder] {
 		require.Equal(t, [2]int{5 * 160, 88}, pictureSize(t, filepath.Join(a.dir, livestream.StoryboardFolder, sheet.Name)))
