@@ -8,16 +8,26 @@ import (
 	"github.com/gin-gonic/gin"
 )
 
-// protect sends what keeps a browser from doing with an answer what it is not
-// for. Nothing here is a page but the documents, which say so themselves.
+// What keeps a browser from doing with an answer what it is not for. Nothing here is
+// a page but the documents, which say so themselves. All answers share the values;
+// names are as net/http writes them.
+var (
+	noSniff     = []string{"nosniff"}
+	noPage      = []string{"default-src 'none'; frame-ancestors 'none'"}
+	anyReader   = []string{"cross-origin"} // media and reads are for any page that CORS lets in
+	onlyHTTPS   = []string{"max-age=63072000; includeSubDomains"}
+	byOrigin    = []string{"Origin"}
+	neverStored = []string{"no-store"}
+)
+
+// protect sends it.
 func (s *Server) protect(c *gin.Context) {
 	header := c.Writer.Header()
-	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("Cross-Origin-Resource-Policy", "cross-origin") // media and reads are for any page that CORS lets in
+	header["X-Content-Type-Options"] = noSniff
+	header["Content-Security-Policy"] = noPage
+	header["Cross-Origin-Resource-Policy"] = anyReader
 	if strings.HasPrefix(s.config.PublicURL, "https://") {
-		header.Set("Strict-Transport-Security", "max-age=63072000; includeSubDomains")
+		header["Strict-Transport-Security"] = onlyHTTPS
 	}
 }
 
@@ -27,8 +37,11 @@ func (s *Server) allowOrigin(c *gin.Context) {
 	if !strings.HasPrefix(c.Request.URL.Path, "/api/") {
 		return // media and documents have rules of their own
 	}
+	if len(s.config.AllowedOrigins) == 0 {
+		return
+	}
 	header := c.Writer.Header()
-	header.Add("Vary", "Origin")
+	header["Vary"] = byOrigin
 	origin := c.GetHeader("Origin")
 	if origin == "" || !slices.Contains(s.config.AllowedOrigins, origin) {
 		return
@@ -48,7 +61,7 @@ func (s *Server) allowOrigin(c *gin.Context) {
 }
 
 // noStore keeps answers out of caches that are not ours.
-func noStore(c *gin.Context) { c.Header("Cache-Control", "no-store") }
+func noStore(c *gin.Context) { c.Writer.Header()["Cache-Control"] = neverStored }
 
 // documentPolicy lets the documents' page run its own script and styles.
 const documentPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"

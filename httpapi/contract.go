@@ -47,16 +47,23 @@ type operation struct {
 	public, member bool
 	// plain says that ids in its path are all that it needs.
 	plain bool
+	// limit is the one that it is under, if it is under one, and policy what
+	// the header RateLimit-Policy says of that.
+	limit  *livestream.RateLimit
+	policy []string
 }
 
 var pathParameter = regexp.MustCompile(`\{([^}]+)\}`)
 
-func newOperations(contract *openapi3.T) operations {
+func (s *Server) newOperations(contract *openapi3.T) operations {
 	all := operations{}
 	for path, item := range contract.Paths.Map() {
 		for method, spec := range item.Operations() {
 			o := &operation{Route: &routers.Route{Spec: contract, Path: path, PathItem: item, Method: method, Operation: spec}}
 			o.public, o.member = public(o.Route)
+			if limit, limited := s.limitClass(spec.OperationID, method); limited {
+				o.limit, o.policy = &limit, []string{policyOf(limit)}
+			}
 			o.plain = method == http.MethodGet && spec.RequestBody == nil
 			for _, p := range slices.Concat(item.Parameters, spec.Parameters) {
 				id := p.Value.In == openapi3.ParameterInPath && p.Value.Schema.Value.Format == "uuid"
@@ -313,7 +320,10 @@ func public(route *routers.Route) (public, member bool) {
 // another host.
 func documents(router gin.IRouter) {
 	router.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", openAPI) })
-	policy := func(c *gin.Context) { c.Header("Content-Security-Policy", documentPolicy) }
+	policy := func(c *gin.Context) {
+		c.Header("Content-Security-Policy", documentPolicy)
+		c.Header("Referrer-Policy", "no-referrer")
+	}
 	page := v5emb.NewHandlerWithConfig(swgui.Config{
 		Title: "LiveStream Pro", SwaggerJSON: "/openapi.yaml", BasePath: "/docs", HideCurl: false,
 	})

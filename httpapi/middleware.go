@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -11,7 +14,6 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -20,7 +22,7 @@ import (
 )
 
 const (
-	requestIDHeader = "X-Request-ID"
+	requestIDHeader = "X-Request-Id" // as net/http writes it: another form would be made that at each use
 	requestIDKey    = "request_id"
 	identityKey     = "identity"
 )
@@ -31,10 +33,16 @@ func (s *Server) identifyRequest(c *gin.Context) {
 	id := c.GetHeader(requestIDHeader)
 	printable := !strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' })
 	if id == "" || len(id) > 128 || !printable {
-		id = uuid.NewString()
+		id = newRequestID()
 	}
 	c.Set(requestIDKey, id)
-	c.Header(requestIDHeader, id)
+	c.Writer.Header()[requestIDHeader] = []string{id}
+}
+
+// newRequestID makes an id by which lines are found. Nobody gains by guessing one,
+// so that it need not come from the system's source of randomness, which is slow.
+func newRequestID() string {
+	return hex.EncodeToString(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, rand.Uint64()), rand.Uint64()))
 }
 
 func requestID(c *gin.Context) string { return c.GetString(requestIDKey) }
@@ -58,39 +66,45 @@ func (m metrics) register(registry *prometheus.Registry) error {
 	return errors.Join(registry.Register(m.seconds), registry.Register(m.inFlight))
 }
 
+func (m metrics) observe(c *gin.Context, route string, took time.Duration) {
+	m.seconds.WithLabelValues(route, c.Request.Method, strconv.Itoa(c.Writer.Status())).Observe(took.Seconds())
+}
+
 // askedAllTheTime are addresses that no log or trace needs to know of.
 var askedAllTheTime = map[string]bool{"/health": true, "/ready": true, "/metrics": true}
 
-// observe writes one line a request and counts it under its route, which bounds
-// the number of series.
+// observe traces a request, writes one line of it and counts it under its route,
+// which bounds the number of series.
 func (s *Server) observe(c *gin.Context) {
-	began := time.Now()
-	s.metrics.inFlight.Inc()
-	defer s.metrics.inFlight.Dec()
-	c.Request = c.Request.WithContext(telemetry.WithTimings(c.Request.Context()))
-	timed := c.Request.Context()
-	c.Next()
-	took, route := time.Since(began), c.FullPath()
+	began, route := time.Now(), c.FullPath()
 	if route == "" {
 		route = "none"
 	}
-	status := c.Writer.Status()
-	s.metrics.seconds.WithLabelValues(route, c.Request.Method, strconv.Itoa(status)).Observe(took.Seconds())
+	s.metrics.inFlight.Inc()
+	defer s.metrics.inFlight.Dec()
 	if askedAllTheTime[route] {
+		c.Next()
+		s.metrics.observe(c, route, time.Since(began))
 		return
 	}
-	timings := telemetry.TimingsOf(timed)
+	ctx, span := s.spans.Begin(telemetry.WithTimings(c.Request.Context()), c.Request, route)
+	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+	took, status := time.Since(began), c.Writer.Status()
+	s.metrics.observe(c, route, took)
+	s.spans.End(span, status)
+	timings := telemetry.TimingsOf(ctx)
 	fields := []zap.Field{
 		zap.String("request_id", requestID(c)), zap.String("method", c.Request.Method), zap.String("route", route),
 		zap.Int("status", status), zap.Int("bytes", max(c.Writer.Size(), 0)),
 		milliseconds("response_time_ms", took), milliseconds("db_query_time_ms", timings.Database),
 		milliseconds("external_api_time_ms", timings.External), milliseconds("redis_time_ms", timings.Redis),
-		telemetry.TraceID(timed),
+		telemetry.TraceID(ctx),
 	}
 	if identity, ok := identityOf(c); ok {
 		fields = append(fields, zap.Stringer("user_id", identity.UserID))
 	}
-	s.deps.Log.Info("request", fields...)
+	s.requests.Info("request", fields...)
 }
 
 func milliseconds(name string, d time.Duration) zap.Field {
@@ -122,9 +136,11 @@ func (s *Server) limitTime(c *gin.Context) {
 	limit := time.Now().Add(requestTimeout)
 	control := http.NewResponseController(c.Writer)
 	// A writer without deadlines is a test's.
-	_ = control.SetReadDeadline(limit)
+	if c.Request.Body != http.NoBody {
+		_ = control.SetReadDeadline(limit)
+	}
 	_ = control.SetWriteDeadline(limit.Add(requestTimeout))
-	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+	ctx, cancel := context.WithDeadline(c.Request.Context(), limit)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -63,22 +64,25 @@ func (s *Server) limitClass(operation, method string) (livestream.RateLimit, boo
 	return perMinute("write", s.config.Limits.WritesPerMinute), true
 }
 
+func policyOf(limit livestream.RateLimit) string {
+	return fmt.Sprintf("%q;q=%d;w=%d", limit.Name, limit.Rate, int(limit.Per.Seconds()))
+}
+
 // limitRate turns away who asks too often. It runs after authenticate, so that
 // those who share an address are told apart by their tokens.
 func (s *Server) limitRate(c *gin.Context) {
-	route := s.operations.of(c)
-	limit, limited := s.limitClass(route.Operation.OperationID, route.Method)
-	if !limited {
+	operation := s.operations.of(c)
+	if operation.limit == nil {
 		return
 	}
 	who := "address:" + addressGroup(c.ClientIP())
 	if identity, ok := identityOf(c); ok {
 		who = "user:" + identity.UserID.String()
 	}
-	decision := s.deps.RateLimiter.Allow(c.Request.Context(), limit, who)
-	name := `"` + limit.Name + `"`
-	c.Header("RateLimit-Policy", name+";q="+strconv.Itoa(limit.Rate)+";w="+strconv.Itoa(int(limit.Per.Seconds())))
-	c.Header("RateLimit", name+";r="+strconv.Itoa(decision.Remaining)+";t="+strconv.Itoa(seconds(decision.ResetAfter)))
+	decision := s.deps.RateLimiter.Allow(c.Request.Context(), *operation.limit, who)
+	header := c.Writer.Header() // names are as net/http writes them
+	header["Ratelimit-Policy"] = operation.policy
+	header["Ratelimit"] = []string{`"` + operation.limit.Name + `";r=` + strconv.Itoa(decision.Remaining) + ";t=" + strconv.Itoa(seconds(decision.ResetAfter))}
 	if !decision.Allowed {
 		s.fail(c, tooMany(decision))
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
@@ -99,6 +98,8 @@ type Server struct {
 	router     *gin.Engine
 	operations operations
 	metrics    metrics
+	spans      telemetry.Requests
+	requests   *zap.Logger // one line each
 	draining   atomic.Bool
 	ready      readiness
 	sending    chan struct{} // one for each file that is being sent
@@ -127,7 +128,11 @@ func New(config Config, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, deps: deps, operations: newOperations(contract), metrics: newMetrics(), sending: make(chan struct{}, config.MaxMedia)}
+	s := &Server{
+		config: config, deps: deps, metrics: newMetrics(), sending: make(chan struct{}, config.MaxMedia),
+		spans: telemetry.NewRequests(deps.Traces), requests: deps.Log.WithOptions(zap.WithCaller(false)),
+	}
+	s.operations = s.newOperations(contract)
 	if err := s.metrics.register(deps.Registry); err != nil {
 		return nil, fmt.Errorf("httpapi: %w", err)
 	}
@@ -139,8 +144,6 @@ func New(config Config, deps Deps) (*Server, error) {
 	if err := s.router.SetTrustedProxies(config.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("httpapi: trusted proxies: %w", err)
 	}
-	s.router.Use(otelgin.Middleware("livestream-api", otelgin.WithTracerProvider(deps.Traces), otelgin.WithPropagators(telemetry.Propagator()),
-		otelgin.WithFilter(func(r *http.Request) bool { return !askedAllTheTime[r.URL.Path] })))
 	s.router.Use(s.identifyRequest, s.observe, s.recover, s.protect, s.allowOrigin)
 	s.router.NoRoute(func(c *gin.Context) {
 		s.fail(c, livestream.Errorf(livestream.CodeNotFound, "there is nothing at this address"))

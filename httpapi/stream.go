@@ -30,7 +30,7 @@ type Streams interface {
 // Viewers counts who watches now; streams that nobody watches may be missing.
 type Viewers interface {
 	Viewers(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]int64, error)
-	// Counts has the peaks too, and may be a moment old.
+	// Counts has the peaks too, and may be a moment old. It takes a moment at most.
 	Counts(ctx context.Context, ids ...uuid.UUID) (map[uuid.UUID]livestream.ViewerCount, error)
 	// Watched gives streams with viewers, most viewers first.
 	Watched(ctx context.Context, after *livestream.Cursor, n int) ([]livestream.WatchedStream, error)
@@ -252,8 +252,6 @@ func (s *Server) countViewers(ctx context.Context, streams []livestream.Stream) 
 	if len(on) == 0 {
 		return
 	}
-	ctx, cancel := briefly(ctx)
-	defer cancel()
 	counts, err := s.deps.Viewers.Counts(ctx, on...)
 	if err != nil {
 		s.deps.Log.Warn("count viewers", zap.Error(err))

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/contrib/instrumentation/github.com/gin-gonic/gin/otelgin"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.temporal.io/sdk/client"
@@ -77,7 +76,13 @@ func TestOneTraceFromTheRequestToItsSQL(t *testing.T) {
 	gin.SetMode(gin.ReleaseMode)
 	router, streams := gin.New(), starter.New(temporal)
 	router.ContextWithFallback = true
-	router.Use(otelgin.Middleware("api", otelgin.WithTracerProvider(api), otelgin.WithPropagators(telemetry.Propagator())))
+	spans := telemetry.NewRequests(api)
+	router.Use(func(c *gin.Context) {
+		ctx, span := spans.Begin(c.Request.Context(), c.Request, c.FullPath())
+		c.Request = c.Request.WithContext(ctx)
+		c.Next()
+		spans.End(span, c.Writer.Status())
+	})
 	stream := livestream.NewStream{ID: uuid.Must(uuid.NewV7()), UserID: user.ID, Title: "First light", Ingest: livestream.IngestExternal}
 	router.POST("/api/streams", func(c *gin.Context) {
 		if err := streams.StartStream(c, stream); err != nil {

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
@@ -142,6 +144,40 @@ func TestWhatIsSampled(t *testing.T) {
 			span.End()
 		}
 		require.Len(t, exporter.GetSpans(), c.recorded, name)
+	}
+}
+
+func TestSpansOfRequests(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	requests := telemetry.NewRequests(telemetry.NewTracerProviderWith(telemetry.TracingConfig{Role: "api", Ratio: 0}, sdktrace.WithSyncer(exporter)))
+	answer := func(traceparent string, status int) trace.SpanContext {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/api/users/7?token=hunter2", nil)
+		r.Header.Set("traceparent", traceparent)
+		ctx, span := requests.Begin(r.Context(), r, "/api/users/:id")
+		requests.End(span, status)
+		return trace.SpanContextFromContext(ctx)
+	}
+	for _, traceparent := range []string{"", parentUnsampled, "00-nonsense"} {
+		require.True(t, answer(traceparent, http.StatusOK).IsValid(), "its lines can be found all the same")
+	}
+	require.Empty(t, exporter.GetSpans(), "nobody records them")
+
+	for status, want := range map[int]codes.Code{http.StatusOK: codes.Unset, http.StatusNotFound: codes.Unset, http.StatusServiceUnavailable: codes.Error} {
+		exporter.Reset()
+		require.Equal(t, parentTrace, answer(parentSampled, status).TraceID().String())
+		require.Len(t, exporter.GetSpans(), 1)
+		span := exporter.GetSpans()[0]
+		require.Equal(t, "GET /api/users/:id", span.Name)
+		require.Equal(t, trace.SpanKindServer, span.SpanKind)
+		require.Equal(t, want, span.Status.Code, "%d", status)
+		found := map[string]string{}
+		for _, attribute := range span.Attributes {
+			found[string(attribute.Key)] = attribute.Value.Emit()
+		}
+		require.Equal(t, map[string]string{
+			"http.request.method": "GET", "http.route": "/api/users/:id", "url.path": "/api/users/7", "http.response.status_code": strconv.Itoa(status),
+		}, found)
 	}
 }
 
