@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.uber.org/zap"
+	"go.temporal.io/sdk/activity"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -44,7 +44,6 @@ type Archives struct {
 	Objects    ObjectRemover
 	Notify     Notifier
 	Push       NotificationPublisher
-	Log        *zap.Logger
 	Now        func() time.Time
 }
 
@@ -74,7 +73,7 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 		return edge(err)
 	}
 	if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, User: &archive.UserID}); err != nil {
-		a.Log.Warn("push archive_ready", zap.Stringer("archive_id", id), zap.Error(err))
+		activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
-	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -65,7 +64,6 @@ type Media struct {
 	Meter    ProgressMeter
 	Progress ProgressStore
 	Scratch  string // folder for the steps' own folders
-	Log      *zap.Logger
 }
 
 // Recording is the source of an archive, as the steps pass it on.
@@ -366,7 +364,7 @@ func (m *Media) with(ctx context.Context, key string, step func(ctx context.Cont
 	}
 	defer func() {
 		if err := os.RemoveAll(dir); err != nil {
-			m.Log.Warn("remove a scratch folder", zap.String("dir", dir), zap.Error(err))
+			activity.GetLogger(ctx).Warn("remove a scratch folder", "dir", dir, "error", err)
 		}
 	}()
 	src := filepath.Join(dir, "source")
@@ -395,7 +393,7 @@ func (m *Media) reporter(ctx context.Context, r Recording, unit string, weight f
 			err = m.Progress.SetProgress(ctx, r.ArchiveID, min(sum/r.Work(), 1)*maxWorking)
 		}
 		if err != nil && ctx.Err() == nil {
-			m.Log.Warn("show progress", zap.Stringer("archive_id", r.ArchiveID), zap.Error(err))
+			activity.GetLogger(ctx).Warn("show progress", "archive_id", r.ArchiveID, "error", err)
 		}
 	}
 }

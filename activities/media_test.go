@@ -12,7 +12,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
-	"go.uber.org/zap/zaptest"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
@@ -99,7 +98,7 @@ func (b *bench) Pictures(_ context.Context, _ string, _ livestream.MediaInfo, _ 
 func TestMediaStepsThatAreDoneAreNotDoneAgain(t *testing.T) {
 	t.Parallel()
 	store, tool := closet{}, &bench{}
-	media := &activities.Media{Tool: tool, Store: store, Scratch: t.TempDir(), Log: zaptest.NewLogger(t)}
+	media := &activities.Media{Tool: tool, Store: store, Scratch: t.TempDir()}
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	env.RegisterActivity(media)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
-	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -40,7 +39,6 @@ type Transactions struct {
 	Users  UserReader
 	Chat   ChatAppender
 	Push   NotificationPublisher
-	Log    *zap.Logger
 	Now    func() time.Time
 }
 
@@ -159,7 +157,7 @@ func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) error {
 	}
 	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), User: &settled.RecipientID}
 	if err := a.Push.Publish(ctx, push); err != nil {
-		a.Log.Warn("push tip_received", zap.Stringer("transaction_id", id), zap.Error(err))
+		activity.GetLogger(ctx).Warn("push tip_received", "transaction_id", id, "error", err)
 	}
 	return nil
 }

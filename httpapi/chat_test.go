@@ -288,3 +288,43 @@ func TestStreamsByLiveViewers(t *testing.T) {
 		require.Equal(t, want, got, "limit %d", limit)
 	}
 }
+
+// A page of what is watched costs what a page costs, however many streams are on.
+func TestStreamsByLiveViewersReadAPage(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{noWorkers: true})
+	owner := p.mustRegister(t)
+	p.exec(t, `INSERT INTO users (id, username, email, display_name, password_hash)
+		SELECT uuid_v7(), 'many_' || n, 'many_' || n || '@example.com', 'Many', 'hash' FROM generate_series(1, 300) n`)
+	p.exec(t, `INSERT INTO streams (id, user_id, title, status, ingest, record, started_at, created_at)
+		SELECT uuid_v7(), id, 'one of many', 'live', 'external', false, now(), now() FROM users WHERE username LIKE 'many_%'`)
+	viewers := map[uuid.UUID]livestream.ChatViewers{}
+	for _, stream := range owner.pages("/api/streams?status=live", 100) {
+		viewers[uuid.MustParse(stream["id"].(string))] = livestream.ChatViewers{Count: 1 + len(viewers)%50}
+	}
+	require.Len(t, viewers, 300)
+	_, err := p.presence.SetViewers(t.Context(), "node", viewers)
+	require.NoError(t, err)
+
+	before := p.queries(t, "streams.list_by_viewers")
+	list := owner.get("/api/streams?status=live&sort=viewers&limit=10").data(t)
+	require.Len(t, list, 10)
+	require.EqualValues(t, 50, list[0]["viewer_count"])
+	require.LessOrEqual(t, p.queries(t, "streams.list_by_viewers")-before, uint64(1))
+	require.Len(t, owner.pages("/api/streams?status=live&sort=viewers", 100), 300)
+}
+
+// queries is how often a query was sent.
+func (p *product) queries(t *testing.T, name string) uint64 {
+	t.Helper()
+	families, err := p.metrics.Gather()
+	require.NoError(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			if family.GetName() == "db_query_duration_seconds" && metric.GetLabel()[0].GetValue() == name {
+				return metric.GetHistogram().GetSampleCount()
+			}
+		}
+	}
+	return 0
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -273,6 +274,12 @@ func refusals(err error, field string, fields []livestream.FieldError) []livestr
 	if len(fields) >= maxRefusals {
 		return fields
 	}
+	refuse := func(message string) []livestream.FieldError {
+		if slices.ContainsFunc(fields, func(f livestream.FieldError) bool { return f.Field == field }) {
+			return fields // one thing at a time: an empty title has no letter either
+		}
+		return append(fields, livestream.FieldError{Field: field, Message: message})
+	}
 	switch e := err.(type) { //nolint:errorlint // the tree is walked node by node
 	case openapi3.MultiError:
 		for _, err := range e {
@@ -289,19 +296,56 @@ func refusals(err error, field string, fields []livestream.FieldError) []livestr
 		if e.Err != nil {
 			return refusals(e.Err, field, fields)
 		}
-		return append(fields, livestream.FieldError{Field: field, Message: e.Reason})
+		return refuse(e.Reason)
 	case *openapi3.SchemaError:
 		if path := e.JSONPointer(); len(path) > 0 {
 			field = strings.Join(path, ".")
 		}
-		return append(fields, livestream.FieldError{Field: field, Message: e.Reason})
+		return refuse(reason(e))
 	case *openapi3filter.ParseError:
-		return append(fields, livestream.FieldError{Field: field, Message: "has the wrong type"})
+		return refuse("has the wrong type")
 	}
 	if errors.Is(err, openapi3filter.ErrInvalidRequired) {
-		return append(fields, livestream.FieldError{Field: field, Message: "is missing"})
+		return refuse("is missing")
 	}
-	return append(fields, livestream.FieldError{Field: field, Message: "is not what the contract asks for"})
+	return refuse("is not what the contract asks for")
+}
+
+// reason is what the validator says of a value, in words that go on after the
+// field's name.
+func reason(e *openapi3.SchemaError) string {
+	schema := e.Schema
+	switch e.SchemaField {
+	case "type":
+		return "is not of the type " + strings.Join(schema.Type.Slice(), " or ")
+	case "required":
+		return "is missing"
+	case "nullable":
+		return "may not be null"
+	case "minLength":
+		return fmt.Sprintf("is shorter than %d characters", schema.MinLength)
+	case "maxLength":
+		return fmt.Sprintf("is longer than %d characters", *schema.MaxLength)
+	case "minimum":
+		return "is less than " + strconv.FormatFloat(*schema.Min, 'f', -1, 64)
+	case "maximum":
+		return "is more than " + strconv.FormatFloat(*schema.Max, 'f', -1, 64)
+	case "minItems":
+		return fmt.Sprintf("has fewer than %d entries", schema.MinItems)
+	case "maxItems":
+		return fmt.Sprintf("has more than %d entries", *schema.MaxItems)
+	case "uniqueItems":
+		return "has an entry twice"
+	case "enum":
+		return fmt.Sprintf("is none of %v", schema.Enum)
+	case "format":
+		return "is no " + schema.Format
+	case "pattern":
+		return "does not have the form that the contract asks for"
+	case "properties":
+		return strings.ReplaceAll(strings.TrimPrefix(e.Reason, "property "), " is unsupported", " is no field of it")
+	}
+	return "is not what the contract asks for"
 }
 
 // public says whether an operation may be had without a token, and member
@@ -319,6 +363,7 @@ func public(route *routers.Route) (public, member bool) {
 // documents serves the contract, and a page to browse it that needs nothing from
 // another host.
 func documents(router gin.IRouter) {
+	router.GET("/", func(c *gin.Context) { c.Redirect(http.StatusFound, "/docs") })
 	router.GET("/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml", openAPI) })
 	policy := func(c *gin.Context) {
 		c.Header("Content-Security-Policy", documentPolicy)

@@ -57,6 +57,73 @@ func TestWhatIsNotThereIsAProblem(t *testing.T) {
 	}
 }
 
+func TestRootLeadsToTheDocuments(t *testing.T) {
+	nobody := api(t).anybody(t)
+	require.Contains(t, nobody.get("/").ok(t, http.StatusOK).header.Get("Content-Type"), "text/html", "by a redirect to /docs")
+}
+
+func TestHeadIsAGetWithoutItsBody(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	for _, path := range []string{"/api/users/" + ada.id, "/api/users/me", "/health", "/openapi.yaml", "/docs"} {
+		get, head := ada.get(path).ok(t, http.StatusOK), ada.do(http.MethodHead, path, nil).ok(t, http.StatusOK)
+		require.Empty(t, head.body, path)
+		require.Equal(t, get.header.Get("Content-Type"), head.header.Get("Content-Type"), path)
+	}
+	for path, status := range map[string]int{
+		"/api/users/" + uuid.NewString(): http.StatusNotFound, "/api/users/x": http.StatusBadRequest, "/api/auth/login": http.StatusMethodNotAllowed,
+	} {
+		require.Equal(t, status, ada.do(http.MethodHead, path, nil).status, path)
+	}
+	require.Equal(t, http.StatusUnauthorized, p.anybody(t).do(http.MethodHead, "/api/users/me", nil).status)
+}
+
+// A client shows these beside its fields.
+func TestEachFieldIsRefusedOnceAndInWords(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	with := func(changes map[string]any) map[string]any {
+		in := tip(bob.id)
+		for field, v := range changes {
+			in[field] = v
+			if v == "missing" {
+				delete(in, field)
+			}
+		}
+		return in
+	}
+	for _, c := range []struct {
+		path           string
+		in             map[string]any
+		field, message string
+	}{
+		{"/api/streams", map[string]any{"title": ""}, "title", "is shorter than 1 characters"},
+		{"/api/streams", map[string]any{"title": " "}, "title", "does not have the form that the contract asks for"},
+		{"/api/streams", map[string]any{"title": strings.Repeat("t", 141)}, "title", "is longer than 140 characters"},
+		{"/api/streams", map[string]any{"title": nil}, "title", "may not be null"},
+		{"/api/streams", map[string]any{"title": 7}, "title", "is not of the type string"},
+		{"/api/streams", map[string]any{}, "title", "is missing"},
+		{"/api/streams", map[string]any{"title": "t", "ingest": "srt"}, "ingest", "is none of [external rtmp]"},
+		{"/api/streams", map[string]any{"title": "t", "tags": make([]string, 11)}, "tags", "has more than 10 entries"},
+		{"/api/streams", map[string]any{"title": "t", "admin": true}, "body", `"admin" is no field of it`},
+		{"/api/transactions", with(map[string]any{"amount": 49}), "amount", "is less than 50"},
+		{"/api/transactions", with(map[string]any{"amount": 1e9}), "amount", "is more than 99999999"},
+		{"/api/transactions", with(map[string]any{"currency": "zzz"}), "currency", "is no currency of ISO 4217"},
+		{"/api/transactions", with(map[string]any{"currency": "USD"}), "currency", "does not have the form that the contract asks for"},
+		{"/api/transactions", with(map[string]any{"recipient_id": "x"}), "recipient_id", "is no uuid"},
+	} {
+		problem := ada.post(c.path, c.in, "Idempotency-Key", "k").problem(t, http.StatusBadRequest, "invalid_request")
+		fields, _ := problem["errors"].([]any)
+		seen := map[any]bool{}
+		for _, f := range fields {
+			entry := f.(map[string]any)
+			require.False(t, seen[entry["field"]], "%v", fields)
+			seen[entry["field"]] = true
+		}
+		require.Contains(t, fields, any(map[string]any{"field": c.field, "message": c.message}))
+	}
+}
+
 func TestRequestIDIsEchoedOrMade(t *testing.T) {
 	nobody := api(t).anybody(t)
 	require.Equal(t, "trace-7", nobody.get("/health", "X-Request-ID", "trace-7").ok(t, http.StatusOK).header.Get("X-Request-ID"))

@@ -63,6 +63,7 @@ type product struct {
 	redis      *driver.Client
 
 	presence *redis.Presence
+	metrics  *prometheus.Registry // of the queries
 }
 
 // options change what a product of a test's own is like.
@@ -135,8 +136,8 @@ func newProduct(tb testing.TB, o options) *product {
 		o.log = zap.NewNop()
 	}
 	ctx := context.Background()
-	p := &product{dsn: o.databaseURL}
-	tracer, err := telemetry.NewPostgresTracer(prometheus.NewRegistry(), noop.NewTracerProvider())
+	p := &product{dsn: o.databaseURL, metrics: prometheus.NewRegistry()}
+	tracer, err := telemetry.NewPostgresTracer(p.metrics, noop.NewTracerProvider())
 	require.NoError(tb, err)
 	p.db, err = postgres.Open(ctx, postgres.Config{URL: o.databaseURL, Tracer: tracer})
 	require.NoError(tb, err)
@@ -152,12 +153,12 @@ func newProduct(tb testing.TB, o options) *product {
 	p.redis = driver.NewClient(operator)
 	tb.Cleanup(func() { p.redis.Close() })
 	p.bucketName = testenv.Bucket(tb)
-	p.bucket, err = s3.Open(s3.Config{Endpoint: env.S3Endpoint, Bucket: p.bucketName, AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey})
+	p.bucket, err = s3.Open(ctx, s3.Config{Endpoint: env.S3Endpoint, Bucket: p.bucketName, AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey})
 	require.NoError(tb, err)
 	if o.s3Endpoint == "" {
 		o.s3Endpoint = env.S3Endpoint
 	}
-	media, err := s3.Open(s3.Config{
+	media, err := s3.Open(ctx, s3.Config{
 		Endpoint: o.s3Endpoint, Bucket: p.bucketName, AccessKey: env.S3AccessKey, SecretKey: env.S3SecretKey, CallTimeout: 3 * time.Second,
 	})
 	require.NoError(tb, err)
@@ -212,10 +213,10 @@ func newProduct(tb testing.TB, o options) *product {
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
 		Archives: &activities.Archives{
-			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Log: zap.NewNop(), Now: now,
+			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Now: now,
 		},
 		Transactions: &activities.Transactions{
-			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Log: zap.NewNop(), Now: now,
+			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Now: now,
 		},
 		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now},
 	}

@@ -168,7 +168,15 @@ func New(config Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.router.ServeHTTP(w, r) }
+// ServeHTTP answers a request. A HEAD is a GET whose body net/http keeps back; media
+// files, which may be large, have their own.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead && !strings.HasPrefix(r.URL.Path, "/media/") {
+		r = r.WithContext(r.Context()) // w knows r as what it is
+		r.Method = http.MethodGet
+	}
+	s.router.ServeHTTP(w, r)
+}
 
 // Drain tells load balancers to look elsewhere; requests are still served.
 func (s *Server) Drain() { s.draining.Store(true) }

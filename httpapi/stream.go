@@ -96,7 +96,7 @@ func (s *Server) listByViewers(ctx context.Context, filter livestream.StreamFilt
 		watched, live = nil, nil
 	}
 	merged := watched
-	for after, more := page.After, true; more && len(merged) < len(watched)+page.Limit+1; {
+	for after, more := page.After, true; more; {
 		stored, err := s.deps.Streams.List(ctx, filter, livestream.Page{Limit: page.Limit, After: after})
 		if err != nil {
 			return list, err
@@ -110,18 +110,28 @@ func (s *Server) listByViewers(ctx context.Context, filter livestream.StreamFilt
 				merged = append(merged, stream)
 			}
 		}
-		after, more = stored.Next, stored.Next != nil
+		slices.SortFunc(merged, func(a, b livestream.Stream) int { return byViewers(rankOf(a), rankOf(b)) })
+		// What is stored further down ranks below the page and the one after it.
+		full := len(merged) > page.Limit && stored.Next != nil && byViewers(rankOf(merged[page.Limit]), *stored.Next) <= 0
+		after, more = stored.Next, stored.Next != nil && !full
 	}
-	slices.SortStableFunc(merged, func(a, b livestream.Stream) int {
-		return cmp.Or(cmp.Compare(b.ViewerCount, a.ViewerCount), bytes.Compare(b.ID[:], a.ID[:]))
-	})
 	if len(merged) > page.Limit {
 		merged = merged[:page.Limit]
-		last := merged[page.Limit-1]
-		list.Next = &livestream.Cursor{Number: last.ViewerCount, ID: last.ID}
+		next := rankOf(merged[page.Limit-1])
+		list.Next = &next
 	}
 	list.Data = merged
 	return list, nil
+}
+
+// rankOf is a stream's place in the list by viewers.
+func rankOf(stream livestream.Stream) livestream.Cursor {
+	return livestream.Cursor{Number: stream.ViewerCount, ID: stream.ID}
+}
+
+// byViewers orders places: most viewers first, and of as many the newest.
+func byViewers(a, b livestream.Cursor) int {
+	return cmp.Or(cmp.Compare(b.Number, a.Number), bytes.Compare(b.ID[:], a.ID[:]))
 }
 
 // watched gives up to n streams with viewers that a filter lets through, with their

@@ -26,6 +26,9 @@ func (s *Server) CreateTransaction(ctx context.Context, request CreateTransactio
 	if (in.StreamID == nil) == (in.RecipientID == nil) {
 		return nil, livestream.Invalid("recipient_id", "or stream_id is needed, and not both")
 	}
+	if !livestream.KnownCurrency(in.Currency) {
+		return nil, livestream.Invalid("currency", "is no currency of ISO 4217")
+	}
 	me := memberOf(ctx).UserID
 	return idempotent(ctx, s, "transaction", key, in, func(id uuid.UUID) (CreateTransactionResponseObject, int, error) {
 		recipient, err := s.recipient(ctx, in)

@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
-	"go.uber.org/zap/zaptest"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
@@ -81,7 +80,7 @@ func (s *till) Fail(_ context.Context, _ uuid.UUID, status livestream.Transactio
 
 func paymentEnvironment(t *testing.T, s *till) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
-	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Log: zaptest.NewLogger(t), Now: time.Now})
+	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Now: time.Now})
 	return env
 }
 

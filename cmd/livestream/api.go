@@ -80,11 +80,11 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := o.openS3(c.S3, 0)
+	bucket, err := o.openS3(ctx, c.S3, 0)
 	if err != nil {
 		return err
 	}
-	media, err := o.openS3(c.S3, mediaTimeout)
+	media, err := o.openS3(ctx, c.S3, mediaTimeout)
 	if err != nil {
 		return err
 	}

@@ -108,9 +108,9 @@ func (o *observed) openRedis(ctx context.Context, c config.Redis) (*redis.Client
 }
 
 // openS3 opens the bucket; a call of zero has the usual time.
-func (o *observed) openS3(c config.S3, call time.Duration) (*s3.Bucket, error) {
-	return s3.Open(s3.Config{
-		Endpoint: c.Endpoint, PublicEndpoint: c.Public, Region: c.Region, Bucket: c.Bucket, AccessKey: c.AccessKey, SecretKey: c.SecretKey,
+func (o *observed) openS3(ctx context.Context, c config.S3, call time.Duration) (*s3.Bucket, error) {
+	return s3.Open(ctx, s3.Config{
+		Endpoint: c.Endpoint, PublicEndpoint: c.Public, Region: c.Region, Bucket: c.Bucket,
 		CallTimeout: call,
 		Transport:   o.external.Transport("s3"),
 	})

@@ -64,7 +64,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer cache.Close() //nolint:errcheck // the process ends
-	bucket, err := o.openS3(c.S3, 0)
+	bucket, err := o.openS3(ctx, c.S3, 0)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
 		Housekeeping:  &activities.Housekeeping{Keys: postgres.NewIdempotencyKeys(db), Sessions: postgres.NewSessions(db), StripeEvents: postgres.NewStripeEvents(db), Now: now},
-		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Log: o.log, Now: now},
+		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Now: now},
 	}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := o.openStripe(c.Stripe, cache)
@@ -140,7 +140,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		}
 		payments := postgres.NewTransactions(db)
 		steps.Transactions = &activities.Transactions{
-			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Log: o.log, Now: now,
+			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Now: now,
 		}
 		steps.Refunds = &activities.Refunds{Store: postgres.NewRefunds(db), Payments: payments, Stripe: provider, Now: now}
 	}
@@ -150,7 +150,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			return steps, err
 		}
 		steps.Media = &activities.Media{
-			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: rows.archives, Scratch: scratch, Log: o.log,
+			Tool: tool, Plan: ffmpeg.Playlists{}, Store: bucket, Meter: redis.NewArchives(cache), Progress: rows.archives, Scratch: scratch,
 		}
 	}
 	return steps, nil

@@ -37,7 +37,9 @@ func (t *transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if request.Method == http.MethodOptions { // a browser's question, not a client's
+	// OPTIONS is a browser's question, not a client's; HEAD has nothing to hold against
+	// the contract; and / leads to the documents.
+	if request.Method == http.MethodOptions || request.Method == http.MethodHead || request.URL.Path == "/" {
 		return response, nil
 	}
 	for _, prefix := range []string{"/media/", "/docs", "/openapi.yaml", "/metrics"} {

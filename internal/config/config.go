@@ -50,14 +50,14 @@ type Temporal struct {
 	Namespace string `name:"temporal-namespace" env:"TEMPORAL_NAMESPACE" default:"livestream" help:"Temporal namespace."`
 }
 
-// S3 is where recordings and archives live.
+// S3 is where recordings and archives live. Its keys are found as all of AWS's
+// programs find them: in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the shared
+// files, or by the role of the task or of the instance.
 type S3 struct {
-	Endpoint  string `name:"s3-endpoint" env:"S3_ENDPOINT" help:"Address of an S3-compatible store; AWS when it is empty."`
-	Public    string `name:"s3-public-endpoint" env:"S3_PUBLIC_ENDPOINT" help:"Address by which clients reach the store, when it is another one."`
-	Region    string `name:"s3-region" env:"S3_REGION" default:"us-east-1" help:"Region of the bucket."`
-	Bucket    string `name:"s3-bucket" env:"S3_BUCKET" required:"" help:"Bucket for recordings and archives."`
-	AccessKey string `name:"aws-access-key-id" env:"AWS_ACCESS_KEY_ID" required:"" help:"Access key."`
-	SecretKey string `name:"aws-secret-access-key" env:"AWS_SECRET_ACCESS_KEY" required:"" help:"Secret of the access key."`
+	Endpoint string `name:"s3-endpoint" env:"S3_ENDPOINT" help:"Address of an S3-compatible store; AWS when it is empty."`
+	Public   string `name:"s3-public-endpoint" env:"S3_PUBLIC_ENDPOINT" help:"Address by which clients reach the store, when it is another one."`
+	Region   string `name:"s3-region" env:"S3_REGION" default:"us-east-1" help:"Region of the bucket."`
+	Bucket   string `name:"s3-bucket" env:"S3_BUCKET" required:"" help:"Bucket for recordings and archives."`
 }
 
 // Stripe is who moves the money.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
@@ -28,7 +29,8 @@ type Config struct {
 	// Region; empty is us-east-1.
 	Region string
 	Bucket string
-	// AccessKey and SecretKey sign requests.
+	// AccessKey and SecretKey sign requests. Without them AWS's own chain is asked: the
+	// environment, the shared files, the role of the task or of the instance.
 	AccessKey, SecretKey string
 	// CallTimeout bounds a call that carries no media, and the wait for the first
 	// byte of one that does; default 10 s.
@@ -48,13 +50,14 @@ type Bucket struct {
 	presign *s3.PresignClient
 }
 
-// Open makes a client for the bucket; it connects on first use.
-func Open(config Config) (*Bucket, error) {
+// Open makes a client for the bucket; it connects, and asks for credentials, on
+// first use.
+func Open(ctx context.Context, config Config) (*Bucket, error) {
 	if config.Bucket == "" {
 		return nil, errors.New("s3: a bucket is needed")
 	}
-	if config.AccessKey == "" || config.SecretKey == "" {
-		return nil, errors.New("s3: an access key and its secret are needed")
+	if (config.AccessKey == "") != (config.SecretKey == "") {
+		return nil, errors.New("s3: an access key and its secret go together")
 	}
 	if config.Region == "" {
 		config.Region = "us-east-1"
@@ -75,9 +78,13 @@ func Open(config Config) (*Bucket, error) {
 	if config.Transport != nil {
 		carrier = config.Transport(transport)
 	}
+	keys, err := credentialsOf(ctx, config)
+	if err != nil {
+		return nil, err
+	}
 	options := s3.Options{
 		Region:       config.Region,
-		Credentials:  credentials.NewStaticCredentialsProvider(config.AccessKey, config.SecretKey, ""),
+		Credentials:  keys,
 		UsePathStyle: config.Endpoint != "",
 		HTTPClient:   &http.Client{Transport: carrier},
 		// Stores other than AWS do not all know the newer checksums.
@@ -89,6 +96,17 @@ func Open(config Config) (*Bucket, error) {
 		client:  s3.New(options, at(config.Endpoint)),
 		presign: s3.NewPresignClient(s3.New(options, at(config.PublicEndpoint))),
 	}, nil
+}
+
+func credentialsOf(ctx context.Context, config Config) (aws.CredentialsProvider, error) {
+	if config.AccessKey != "" {
+		return credentials.NewStaticCredentialsProvider(config.AccessKey, config.SecretKey, ""), nil
+	}
+	found, err := awsconfig.LoadDefaultConfig(ctx, awsconfig.WithRegion(config.Region))
+	if err != nil {
+		return nil, fmt.Errorf("s3: find credentials: %w", err)
+	}
+	return found.Credentials, nil
 }
 
 func at(endpoint string) func(*s3.Options) {

@@ -1,6 +1,10 @@
 package s3_test
 
 import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"testing"
 	"time"
 
@@ -17,7 +21,7 @@ func config(tb testing.TB) s3.Config {
 }
 
 func open(tb testing.TB, config s3.Config) *s3.Bucket {
-	bucket, err := s3.Open(config)
+	bucket, err := s3.Open(testenv.Context(tb), config)
 	require.NoError(tb, err)
 	return bucket
 }
@@ -30,10 +34,36 @@ func requireCode(tb testing.TB, code livestream.Code, err error) {
 
 func TestConfigIsValidated(t *testing.T) {
 	t.Parallel()
-	_, err := s3.Open(s3.Config{AccessKey: "a", SecretKey: "b"})
+	_, err := s3.Open(t.Context(), s3.Config{AccessKey: "a", SecretKey: "b"})
 	require.ErrorContains(t, err, "a bucket is needed")
-	_, err = s3.Open(s3.Config{Bucket: "b"})
-	require.ErrorContains(t, err, "an access key")
+	_, err = s3.Open(t.Context(), s3.Config{Bucket: "b", AccessKey: "a"})
+	require.ErrorContains(t, err, "go together")
+}
+
+// Without keys in its configuration a process has those of its role, which whoever
+// runs the container gives out at an address of the environment.
+func TestTheKeysOfARole(t *testing.T) {
+	c := config(t)
+	asked := make(chan string, 10)
+	role := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("Authorization")
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"AccessKeyId": c.AccessKey, "SecretAccessKey": c.SecretKey, "Expiration": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+		})
+	}))
+	t.Cleanup(role.Close)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SHARED_CREDENTIALS_FILE": os.DevNull, "AWS_CONFIG_FILE": os.DevNull,
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": role.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "the container's",
+	} {
+		t.Setenv(name, value)
+	}
+	bucket := open(t, s3.Config{Endpoint: c.Endpoint, Bucket: c.Bucket})
+	ctx := testenv.Context(t)
+	require.NoError(t, bucket.UploadBytes(ctx, "a/file", []byte("content"), "text/plain", "no-cache"))
+	require.NoError(t, bucket.Ping(ctx))
+	require.Equal(t, "the container's", <-asked)
+	require.Empty(t, asked, "the keys are kept until they expire")
 }
 
 func TestAMissingBucketIsNotReady(t *testing.T) {
