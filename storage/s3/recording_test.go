@@ -57,8 +57,15 @@ func put(tb testing.TB, url string, content []byte) (status int, etag string) {
 	tb.Helper()
 	request, err := http.NewRequestWithContext(testenv.Context(tb), http.MethodPut, url, bytes.NewReader(content))
 	require.NoError(tb, err)
-	response, err := http.DefaultClient.Do(request)
-	require.NoError(tb, err)
+	var response *http.Response
+	// A store that refuses does not wait for the content: its answer may be lost with
+	// the connection, and the client asks again.
+	require.Eventually(tb, func() bool {
+		request.Body, err = request.GetBody()
+		require.NoError(tb, err)
+		response, err = http.DefaultClient.Do(request) //nolint:bodyclose // below
+		return err == nil
+	}, time.Minute, 10*time.Millisecond, "%v", err)
 	defer response.Body.Close()
 	return response.StatusCode, response.Header.Get("ETag")
 }
