@@ -222,6 +222,7 @@ type socket struct {
 type welcome struct {
 	ConnectionID string         `json:"connection_id"`
 	ResumeFrom   int64          `json:"resume_from"`
+	Epoch        string         `json:"epoch"`
 	Recovered    bool           `json:"recovered"`
 	Gap          bool           `json:"gap"`
 	Settings     map[string]any `json:"settings"`

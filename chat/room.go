@@ -16,15 +16,8 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-const (
-	// recentEvents is how many events a room keeps for those who are just joining.
-	recentEvents = 512
-	// catchUpPause is how long a room rests when its history could not be read.
-	catchUpPause = 500 * time.Millisecond
-	// joinPause is how long one who joins waits for the room and its history to
-	// agree.
-	joinPause = 20 * time.Millisecond
-)
+// recentEvents is how many events a room keeps for those who are just joining.
+const recentEvents = 512
 
 // room is the viewers of one stream on this node. What is said reaches them in
 // the order of the events' ids, without gaps: when one is missing, the room reads
@@ -257,41 +250,6 @@ func (r *room) note(e livestream.ChatEvent) {
 	}
 }
 
-// readRules reads the rules until that has worked or nobody is there any more, and
-// closes what those who are banned have open.
-func (r *room) readRules() {
-	for {
-		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-		rules, err := r.server.deps.Rules.Rules(ctx, r.stream)
-		cancel()
-		if err == nil {
-			if was := r.rules.Swap(&rules); was != nil {
-				r.closeBanned(*was, rules)
-			}
-			return
-		}
-		r.server.deps.Log.Warn("read a chat's rules", zap.Stringer("stream_id", r.stream), zap.Error(err))
-		select {
-		case <-time.After(catchUpPause):
-		case <-r.empty:
-			return
-		}
-	}
-}
-
-// closeBanned closes the connections of those who were banned since.
-func (r *room) closeBanned(was, rules livestream.ChatRules) {
-	now := time.Now()
-	r.flush() // they read of it
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	for session := range r.sessions {
-		if id := session.identity; id != nil && rules.Banned(id.UserID, now) && !was.Banned(id.UserID, now) {
-			session.bye(byeBanned, 0)
-		}
-	}
-}
-
 func (r *room) hasEnded() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -320,184 +278,9 @@ func (r *room) flush() {
 		}
 		session.last = max(session.last, last)
 	}
-}
-
-// catchUp reads from the history what the room has missed. It tries until that
-// has worked or nobody is there any more.
-func (r *room) catchUp() {
-	for {
-		err := r.readMissed()
-		if err == nil {
-			return
-		}
-		r.server.deps.Log.Warn("catch up", zap.Stringer("stream_id", r.stream), zap.Error(err))
-		select {
-		case <-time.After(catchUpPause):
-		case <-r.empty:
-			return
-		}
+	if len(r.sessions) > 0 {
+		r.server.metrics.delivered(pending)
 	}
-}
-
-func (r *room) readMissed() error {
-	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
-	defer cancel()
-	r.mu.Lock()
-	at := livestream.ChatPosition{Epoch: r.epoch, ID: r.last}
-	var latest *livestream.ChatEvent
-	if len(r.recent) > 0 {
-		latest = &r.recent[len(r.recent)-1]
-	}
-	r.mu.Unlock()
-	events, now, gap, err := r.server.deps.Events.Since(ctx, r.stream, at)
-	if err != nil {
-		return err
-	}
-	if !gap && latest != nil {
-		kept, err := r.server.deps.Events.ByID(ctx, r.stream, latest.ID)
-		if err != nil {
-			return err
-		}
-		if kept != nil && !bytes.Equal(kept.JSON, latest.JSON) { // another has taken its id
-			now.ID, gap = 0, true
-		}
-	}
-	if gap {
-		return r.restart(ctx, at, now)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.epoch = now.Epoch // a chat's first event begins its first one
-	for _, e := range events {
-		if e.ID == r.last+1 {
-			r.take(e)
-		}
-	}
-	return nil
-}
-
-// restart goes on at the history's end when it does not reach back to where the
-// room was, or has lost what the room knows: then a new epoch begins. The viewers
-// come back by themselves and learn of the gap.
-func (r *room) restart(ctx context.Context, was, now livestream.ChatPosition) error {
-	events := r.server.deps.Events
-	if now.Epoch == was.Epoch && now.ID < was.ID {
-		if err := events.NewEpoch(ctx, r.stream, was); err != nil {
-			return err
-		}
-	}
-	at, err := events.Position(ctx, r.stream)
-	if err != nil {
-		return err
-	}
-	r.flush()
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	r.mu.Lock()
-	r.last, r.epoch, r.recent, r.pending = at.ID, at.Epoch, nil, nil
-	r.mu.Unlock()
-	for session := range r.sessions {
-		session.bye(byeResync, jitter())
-	}
-	r.missed() // what was said since was read
-	return nil
-}
-
-// join adds a session: first its welcome and what it has missed, then all that
-// follows. Between the history and the first frame nothing is lost or doubled.
-func (r *room) join(ctx context.Context, session *session) error {
-	events := r.server.deps.Events
-	for {
-		var (
-			missed []livestream.ChatEvent
-			gap    bool
-			err    error
-		)
-		switch {
-		case session.since != nil:
-			missed, _, gap, err = events.Since(ctx, r.stream, *session.since)
-		case session.replay > 0:
-			missed, err = events.Last(ctx, r.stream, 0, session.replay)
-		}
-		if err != nil {
-			return err
-		}
-		if r.welcome(session, missed, gap) {
-			return nil
-		}
-		select {
-		case <-time.After(joinPause):
-		case <-ctx.Done():
-			return livestream.Unavailable("the chat", ctx.Err())
-		}
-	}
-}
-
-// welcome adds a session that has missed these events. It is false when more was
-// said since they were read than the room keeps.
-func (r *room) welcome(session *session, missed []livestream.ChatEvent, gap bool) bool {
-	r.writing.Lock()
-	defer r.writing.Unlock()
-	r.mu.Lock()
-	w := welcome{
-		Type: "welcome", ConnectionID: session.id, Epoch: r.epoch, Gap: gap, Recovered: session.since != nil && !gap, Settings: r.settingsFor(session),
-	}
-	last, end := r.last, r.last
-	switch {
-	case len(missed) > 0:
-		w.ResumeFrom, last = missed[0].ID-1, missed[len(missed)-1].ID
-	case w.Recovered:
-		w.ResumeFrom, last = session.since.ID, session.since.ID
-	default:
-		w.ResumeFrom = last
-	}
-	rest := slices.Clone(after(r.recent, last))
-	r.mu.Unlock()
-	if last < end && (len(rest) == 0 || rest[0].ID != last+1) {
-		return false
-	}
-	// The history may be ahead of what the room has heard; that is not written again.
-	session.last = max(last, end)
-	out := append([]json.RawMessage{event(w)}, visible(append(slices.Clone(missed), rest...))...)
-	if !r.told.IsZero() {
-		out = append(out, event(viewerCountEvent{Type: "viewer_count", Count: r.count}))
-	}
-	session.send(out...)
-	r.sessions[session] = struct{}{}
-	r.opened = append(r.opened, session.connection())
-	return true
-}
-
-// settingsFor are the chat's modes as a session may see them.
-func (r *room) settingsFor(x *session) *settings {
-	rules := r.rules.Load()
-	shown := &settings{ChatSettings: rules.Settings.Public()}
-	if x.identity != nil && len(rules.Roles(x.identity.UserID, x.identity.Role)) > 0 {
-		terms := append([]string{}, rules.Settings.BlockedTerms...)
-		shown.BlockedTerms = &terms
-	}
-	return shown
-}
-
-// visible are events that are told again, without the messages that were deleted
-// meanwhile: each of them is told of further on.
-func visible(events []livestream.ChatEvent) []json.RawMessage {
-	var deleted map[int64]bool
-	for _, e := range events {
-		if head, err := headOf(string(e.JSON)); err == nil && head.Type == livestream.ChatMessageDeleted {
-			if deleted == nil {
-				deleted = map[int64]bool{}
-			}
-			deleted[head.MessageID] = true
-		}
-	}
-	out := make([]json.RawMessage, 0, len(events))
-	for _, e := range events {
-		if !deleted[e.ID] {
-			out = append(out, e.JSON)
-		}
-	}
-	return out
 }
 
 // after gives the events beyond an id.

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"maps"
 	"math"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -199,13 +198,6 @@ type Server struct {
 	missed   bool                          // there were others, of which nothing is known
 }
 
-type metrics struct {
-	connections prometheus.Gauge
-	messages    prometheus.Counter
-	frames      prometheus.Counter
-	slow        prometheus.Counter
-}
-
 // New makes a node. Run must run for it to hear others.
 func New(config Config, deps Deps) (*Server, error) {
 	if deps.Events == nil || deps.Subscriber == nil || deps.Presence == nil || deps.Rules == nil || deps.Unsaved == nil || deps.History == nil || deps.Inboxes == nil || deps.Logins == nil ||
@@ -217,17 +209,10 @@ func New(config Config, deps Deps) (*Server, error) {
 		rooms: map[string]*room{}, emptied: map[uuid.UUID][]string{}, inboxes: map[uuid.UUID]map[*session]bool{}, sessions: map[*session]bool{},
 		users: map[uuid.UUID]int{}, addrs: map[netip.Addr]int{},
 		wake: make(chan struct{}, 1),
-		metrics: metrics{
-			connections: prometheus.NewGauge(prometheus.GaugeOpts{Name: "chat_connections", Help: "Open WebSockets."}),
-			messages:    prometheus.NewCounter(prometheus.CounterOpts{Name: "chat_messages_total", Help: "Messages that members sent."}),
-			frames:      prometheus.NewCounter(prometheus.CounterOpts{Name: "chat_frames_total", Help: "Frames written to connections."}),
-			slow:        prometheus.NewCounter(prometheus.CounterOpts{Name: "chat_slow_readers_total", Help: "Connections that were closed because they read too slowly."}),
-		},
 	}
-	for _, c := range []prometheus.Collector{s.metrics.connections, s.metrics.messages, s.metrics.frames, s.metrics.slow} {
-		if err := deps.Metrics.Register(c); err != nil {
-			return nil, err
-		}
+	var err error
+	if s.metrics, err = newMetrics(deps.Metrics); err != nil {
+		return nil, err
 	}
 	// melody upgrades, keeps sessions and reads. All that it writes is the one message
 	// that ends its writer; see quiet.
@@ -339,48 +324,6 @@ func (s *Server) moderatorsChanged(creator uuid.UUID) {
 	for _, r := range s.openRooms() {
 		if rules := r.rules.Load(); rules != nil && rules.OwnerID == creator {
 			r.rulesChanged()
-		}
-	}
-}
-
-const (
-	// drainPause is between two clients that are sent away, when there is time.
-	drainPause = 100 * time.Millisecond
-	// drainStep is how often clients are sent away.
-	drainStep = 10 * time.Millisecond
-	// reconnectSpread is how long a client that is sent away waits at most, beside a
-	// second.
-	reconnectSpread = 2 * time.Second
-)
-
-// Drain sends everybody to other nodes: no new connections, for each a bye with a
-// time to come back, spread over the drain's time so that the other nodes are not
-// flooded, and the end once all have gone or ctx ends.
-func (s *Server) Drain(ctx context.Context) {
-	s.draining.Store(true)
-	s.mu.Lock()
-	sessions := slices.Collect(maps.Keys(s.sessions))
-	s.mu.Unlock()
-	spread := min(s.config.DrainTime, time.Duration(len(sessions))*drainPause)
-	began, sent := time.Now(), 0
-	tick := time.NewTicker(drainStep)
-	defer tick.Stop()
-	for s.open.Load() > 0 {
-		due := len(sessions)
-		if passed := time.Since(began); passed < spread {
-			due = int(int64(len(sessions)) * int64(passed) / int64(spread))
-		}
-		for ; sent < due; sent++ {
-			sessions[sent].bye(byeDraining, time.Second+rand.N(reconnectSpread))
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			for _, session := range sessions { // whoever is left
-				session.bye(byeDraining, time.Second+rand.N(reconnectSpread))
-				session.hangUp()
-			}
-			return
 		}
 	}
 }

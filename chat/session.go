@@ -286,49 +286,6 @@ func (x *session) tooFast() time.Duration {
 	return wait
 }
 
-// followedFor is how long a follower is taken to be one.
-const followedFor = time.Second
-
-// mayWrite checks a message against the chat's rules, and says at what pace its
-// sender may write. Modes do not concern those who set them.
-func (x *session) mayWrite(ctx context.Context, m message, rules *livestream.ChatRules) (livestream.ChatPace, *errorEvent) {
-	config, now := x.server.config, time.Now()
-	pace := livestream.ChatPace{UserID: x.user.ID, Every: time.Duration(float64(time.Second) / config.MessagesPerSecond), Burst: config.burst()}
-	if x.room.hasEnded() {
-		return pace, refuseMessage(m, codeReadOnly, "the stream has ended", 0)
-	}
-	if rules.Banned(x.user.ID, now) {
-		var wait time.Duration
-		if until := rules.Bans[x.user.ID]; until != nil {
-			wait = until.Sub(now)
-		}
-		return pace, refuseMessage(m, codeBanned, "you may not write in this chat", wait)
-	}
-	if len(rules.Roles(x.user.ID, x.identity.Role)) > 0 {
-		return pace, nil
-	}
-	pace.Slow = time.Duration(rules.Settings.SlowModeSeconds) * time.Second
-	if rules.Settings.Blocked(m.Text) {
-		return pace, refuseMessage(m, codeBlockedTerm, "the message has a term that is blocked here", 0)
-	}
-	if rules.Settings.FollowersOnly && now.Sub(x.followed) > followedFor {
-		at, err := x.server.deps.Rules.FollowedAt(ctx, x.user.ID, rules.OwnerID)
-		if err != nil {
-			x.server.deps.Log.Warn("read a follow", zap.Error(err))
-			return pace, refuseMessage(m, codeUnavailable, "it cannot be said at the moment whether you follow; send it again", 2*time.Second)
-		}
-		age := time.Duration(rules.Settings.FollowerMinAgeSeconds) * time.Second
-		switch {
-		case at == nil:
-			return pace, refuseMessage(m, codeFollowersOnly, "only followers may write", 0)
-		case now.Sub(*at) < age:
-			return pace, refuseMessage(m, codeFollowersOnly, "you have not followed for long enough to write", age-now.Sub(*at))
-		}
-		x.followed = now
-	}
-	return pace, nil
-}
-
 // send writes events in one frame.
 func (x *session) send(events ...json.RawMessage) {
 	if len(events) > 0 {

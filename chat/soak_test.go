@@ -30,15 +30,15 @@ type server struct {
 	command *exec.Cmd
 }
 
-func newServer(tb testing.TB) *server {
+func newServer(tb testing.TB, more ...string) *server {
 	tb.Helper()
 	address, err := devstack.FreeAddress(context.Background())
 	require.NoError(tb, err)
 	_, port, err := net.SplitHostPort(address)
 	require.NoError(tb, err)
-	s := &server{tb: tb, address: address, args: []string{
+	s := &server{tb: tb, address: address, args: append([]string{
 		"--bind", "127.0.0.1", "--port", port, "--dir", tb.TempDir(), "--save", "", "--appendonly", "yes", "--appendfsync", "always",
-	}}
+	}, more...)}
 	s.start()
 	tb.Cleanup(s.stop)
 	return s

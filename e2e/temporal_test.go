@@ -40,7 +40,7 @@ func TestTemporalKilledWithEverythingInFlight(t *testing.T) {
 	t.Parallel()
 	const followers, seconds = 8000, 70
 	temporal := newTemporal(t, nil)
-	s := newStackOn(t, temporal, api|worker|transcode)
+	s := newStackOn(t, temporal, everything)
 	recording := s.recording(seconds)
 
 	// A stream that is live, a fan-out in its middle, a payment of which Stripe has
@@ -60,6 +60,10 @@ func TestTemporalKilledWithEverythingInFlight(t *testing.T) {
 
 	temporal.Kill()
 	require.Equal(t, "live", ada.stream(stream.ID).Status, "reading needs no Temporal")
+	room := map[string]any{"purpose": "chat", "stream_id": stream.ID}
+	hers, his := ada.listen(s.env.ChatURLs[0], room), bob.listen(s.env.ChatURLs[1], room)
+	s.say(his, "does it still work?")
+	require.Contains(t, string(s.hear(hers, "message").JSON), "does it still work?", "chat needs no Temporal")
 	began := time.Now()
 	err = bob.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "at a bad time"}, nil)
 	s.refused(err, http.StatusServiceUnavailable, "unavailable")

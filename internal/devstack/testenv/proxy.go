@@ -34,6 +34,9 @@ func NewProxy(tb testing.TB, address string) (*Proxy, string) {
 // Cut closes all connections and refuses new ones.
 func (p *Proxy) Cut() { p.proxy.Stop() }
 
+// To leads to another server from the next Restore on.
+func (p *Proxy) To(address string) { p.proxy.Upstream = address }
+
 // Restore lets connections through again.
 func (p *Proxy) Restore() {
 	p.tb.Helper()
