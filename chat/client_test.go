@@ -58,10 +58,10 @@ func (w *world) gather(t *testing.T, stream uuid.UUID, nodes []string, size int)
 	t.Helper()
 	ctx, stop := context.WithCancel(w.ctx)
 	c := &crowd{t: t, w: w, stream: stream, nodes: nodes, stop: stop}
-	// Together they say 30 messages a second at most: what is tried is the nodes, not
-	// how fast one process can read for all.
+	// Together they say 30 messages a second at most, and are told 45,000: what is
+	// tried is the nodes, not how fast one process can read for all.
 	talkers := size / 10
-	pause := time.Second * time.Duration(max(talkers/30, 1))
+	pause := max(time.Second, time.Second*time.Duration(talkers)/time.Duration(min(30, 45_000/size)))
 	members := []*member{w.member(t), w.member(t), w.member(t)}
 	connected := make(chan struct{}, size*100)
 	for i := range size {
@@ -244,12 +244,12 @@ func TestANodeIsKilled(t *testing.T) {
 	killed := time.Now()
 	roles[0].Kill()
 	<-roles[0].Done()
-	c.talked(100)
 	require.Eventually(t, func() bool {
 		n := counted()
 		// Members are counted once a node, and there are three of them.
 		return n >= viewers && n <= viewers+6
 	}, 15*time.Second-time.Since(killed), 50*time.Millisecond, "the dead node's viewers are elsewhere")
+	c.talked(100)
 	back := 0
 	for _, s := range c.seen {
 		s.mu.Lock()

@@ -60,7 +60,7 @@ type outlet struct {
 	frame []byte
 	wrote int
 	err   error
-	try   func(fd uintptr) bool
+	try   func(fd uintptr)
 }
 
 func newOutlet(conn net.Conn, limit int) *outlet {
@@ -72,12 +72,13 @@ func newOutlet(conn net.Conn, limit int) *outlet {
 	return o
 }
 
-// writeNow is called with a socket that does not block. It never waits.
-func (o *outlet) writeNow(fd uintptr) bool {
+// writeNow is called with a socket that does not block. It never waits, and so has
+// no use for what the runtime does before a write that may: deadlines and a lock.
+func (o *outlet) writeNow(fd uintptr) {
 	for {
 		o.wrote, o.err = syscall.Write(int(fd), o.frame)
 		if o.err != syscall.EINTR { //nolint:errorlint // the system call returns the value itself
-			return true
+			return
 		}
 	}
 }
@@ -96,7 +97,7 @@ func (o *outlet) writeLocked(frame []byte, limit int) error {
 	}
 	if o.waiting == 0 && o.raw != nil {
 		o.frame, o.wrote, o.err = frame, 0, nil
-		if err := o.raw.Write(o.try); err != nil {
+		if err := o.raw.Control(o.try); err != nil {
 			o.err = err
 		}
 		o.frame = nil
@@ -159,7 +160,6 @@ func (o *outlet) drain() {
 				o.hangUp()
 			}
 			o.queue, o.draining = nil, false
-			_ = o.conn.SetWriteDeadline(time.Time{}) // what is written without waiting has none
 			o.mu.Unlock()
 			return
 		}
