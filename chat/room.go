@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,9 @@ import (
 
 // recentEvents is how many events a room keeps for those who are just joining.
 const recentEvents = 512
+
+// maxRest is how long the contract lets events wait for others.
+const maxRest = 100 * time.Millisecond
 
 // room is the viewers of one stream on this node. What is said reaches them in
 // the order of the events' ids, without gaps: when one is missing, the room reads
@@ -229,7 +233,11 @@ func (r *room) take(e livestream.ChatEvent) {
 		return
 	}
 	r.due = true
-	if wait := r.server.config.FlushInterval - time.Since(r.flushed); wait > 0 {
+	// All nodes hear a message at the same time. That they rest differently spreads
+	// their writing: those who are told last are not told when all of them are.
+	rest := r.server.config.FlushInterval
+	rest += rand.N(max(min(rest/2, maxRest-rest), 0) + 1)
+	if wait := rest - time.Since(r.flushed); wait > 0 {
 		time.AfterFunc(wait, r.flush)
 	} else {
 		go r.flush()

@@ -114,8 +114,9 @@ type Config struct {
 	// AllowedOrigins are the web pages that may connect, as "https://host"; clients
 	// that send no Origin always may.
 	AllowedOrigins []string
-	// FlushInterval is how long events may wait for others to share a frame;
-	// default 50 ms, and what the contract allows is 100.
+	// FlushInterval is how long a room rests when it was written to, so that events
+	// share a frame, and up to half as long again by chance; default 50 ms. The
+	// contract allows 100 in all.
 	FlushInterval time.Duration
 	// MaxConnections of this node; default 20,000. Beyond it upgrades get 503.
 	MaxConnections int
