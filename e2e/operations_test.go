@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,6 +46,7 @@ func TestOperations(t *testing.T) {
 		{"Watch, pause, resume and cancel a fan-out", steerAFanOut},
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
+		{"Replace the key of the access tokens", replaceTheKey},
 	}
 	for _, scenario := range scenarios {
 		t.Run(scenario.heading, func(t *testing.T) {
@@ -323,4 +325,36 @@ func terminateWithMoreCare(x *section) {
 	require.Equal(x, "live", ada.stream(stream.ID).Status)
 	ada.end(stream)
 	require.Equal(x, enums.WORKFLOW_EXECUTION_STATUS_COMPLETED, x.closed(stream.WorkflowID))
+}
+
+func replaceTheKey(x *section) {
+	x.vars["KEYS"], x.vars["API_URL"] = x.T.TempDir(), x.env.APIURL
+	older, newer := x.env.JWTKeyFile, filepath.Join(x.vars["KEYS"], "next.pem")
+	restart := func(current string, previous ...string) {
+		x.api.Kill()
+		api := devstack.NewRole(x.env, x.env.Dir, "api", x.api.Address, []string{"api"},
+			"JWT_PRIVATE_KEY_FILE="+current, "JWT_PREVIOUS_KEY_FILES="+strings.Join(previous, " "))
+		require.NoError(x, api.Launch(x.ctx))
+		x.Cleanup(api.Kill)
+		x.api = api
+	}
+	keys := func() []string {
+		return regexp.MustCompile(`"kid":"[^"]+"`).FindAllString(x.next(), -1)
+	}
+	me := func(m member) error { return m.ask(http.MethodGet, "/api/users/me", nil, nil) }
+	x.next()
+
+	restart(older, newer)
+	ada := x.register("ada")
+	announced := keys()
+	require.Len(x, announced, 2)
+	restart(newer, older)
+	rotated := keys()
+	require.Equal(x, []string{announced[1], announced[0]}, rotated, "the new key comes first")
+	bob := x.register("bob")
+	require.NoError(x, me(ada), "her token is the old key's")
+	require.NoError(x, me(bob))
+	restart(newer)
+	require.NoError(x, me(bob))
+	x.refused(me(ada), http.StatusUnauthorized, "unauthorized")
 }

@@ -66,7 +66,7 @@ func variableNames(variables []string) []string {
 // productVariables are the names that the product reads, and whether it must have
 // them.
 func productVariables() map[string]bool {
-	variables := map[string]bool{}
+	variables := map[string]bool{"AWS_ACCESS_KEY_ID": true, "AWS_SECRET_ACCESS_KEY": true} // the SDK reads them
 	for _, group := range []any{
 		config.Log{}, config.Listen{}, config.Postgres{}, config.Redis{}, config.Temporal{}, config.S3{}, config.Stripe{}, config.StripeWebhooks{},
 		config.Public{}, config.Tokens{}, config.Limits{}, config.Tracing{}, config.Requests{},
