@@ -229,6 +229,9 @@ func (r *room) take(e livestream.ChatEvent) {
 		r.recent = slices.Clone(r.recent[len(r.recent)-recentEvents:])
 	}
 	r.pending = append(r.pending, e)
+	if r.epoch == "" { // the chat's first event began its first epoch, which the history knows
+		r.missed()
+	}
 	if r.due {
 		return
 	}

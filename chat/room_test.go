@@ -85,7 +85,7 @@ func TestComingBack(t *testing.T) {
 	w.append(t, stream, numbers(1, 5)...)
 
 	plain := w.chat(t, a, stream, nil)
-	require.Equal(t, welcome{ConnectionID: plain.welcome.ConnectionID, ResumeFrom: 5, Settings: plain.welcome.Settings}, plain.welcome, "joining replays nothing")
+	require.Equal(t, welcome{ConnectionID: plain.welcome.ConnectionID, ResumeFrom: 5, Epoch: plain.welcome.Epoch, Settings: plain.welcome.Settings}, plain.welcome, "joining replays nothing")
 	last := w.chat(t, a, stream, nil, "last", "2")
 	require.False(t, last.welcome.Gap)
 	require.Equal(t, int64(3), last.welcome.ResumeFrom)

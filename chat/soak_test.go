@@ -1,17 +1,20 @@
 package chat_test
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"net"
 	"net/url"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/livestream-pro/livestream-pro/internal/client"
@@ -128,10 +131,16 @@ func TestSoak(t *testing.T) {
 		s.mu.Unlock()
 	}
 	c.finish()
-	require.Eventually(t, func() bool {
-		now, _ := usage()
+	var now int
+	enough := assert.Eventually(t, func() bool {
+		now, _ = usage()
 		return now <= before+5
-	}, patience, 100*time.Millisecond, "goroutines; there were %d", before)
+	}, patience, 100*time.Millisecond)
+	if !enough {
+		var stacks bytes.Buffer
+		require.NoError(t, pprof.Lookup("goroutine").WriteTo(&stacks, 1))
+		t.Fatalf("there were %d goroutines, and are %d:\n%s", before, now, stacks.String())
+	}
 	_, after := usage()
 	t.Logf("heap before %d KiB, after %d KiB; %d messages", heap>>10, after>>10, c.acked.Load())
 	require.Less(t, after, 2*heap+16<<20, "the heap grew")
