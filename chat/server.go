@@ -9,6 +9,7 @@ import (
 	"errors"
 	"maps"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -231,8 +232,16 @@ func New(config Config, deps Deps) (*Server, error) {
 	s.melody.HandleMessageBinary(func(m *melody.Session, _ []byte) { of(m).received(nil) }) // frames are text
 	s.melody.HandlePong(func(m *melody.Session) { of(m).unanswered.Store(0) })
 	s.melody.HandleError(func(m *melody.Session, err error) {
-		if errors.Is(err, websocket.ErrReadLimit) {
+		var (
+			gone   *websocket.CloseError
+			failed net.Error
+		)
+		switch {
+		case errors.Is(err, websocket.ErrReadLimit):
 			of(m).out.finish(encode(opClose, melody.FormatCloseMessage(websocket.CloseMessageTooBig, "")))
+		case errors.As(err, &gone), errors.As(err, &failed): // there is nobody to be told
+		default:
+			of(m).out.finish(encode(opClose, melody.FormatCloseMessage(websocket.CloseProtocolError, "")))
 		}
 	})
 	s.melody.HandleClose(func(m *melody.Session, status int, _ string) error {
