@@ -144,7 +144,7 @@ func (a *audience) dial(v *viewer) error {
 		err = unix.EpollCtl(a.poll, unix.EPOLL_CTL_ADD, v.fd, &unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET, Fd: int32(v.fd)})
 	}
 	if err != nil {
-		unix.Close(v.fd)
+		_ = unix.Close(v.fd) // it was only read from
 		return fmt.Errorf("connect to %s: %w", v.target.Address, err)
 	}
 	return nil
@@ -152,7 +152,7 @@ func (a *audience) dial(v *viewer) error {
 
 func (a *audience) hangUp(v *viewer) {
 	a.viewers[v.fd] = nil
-	unix.Close(v.fd)
+	_ = unix.Close(v.fd) // it was only read from
 }
 
 // read takes what has come apart.
