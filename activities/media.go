@@ -19,7 +19,7 @@ import (
 
 // Transcoder turns files into files.
 type Transcoder interface {
-	Probe(ctx context.Context, file string) (livestream.MediaInfo, error)
+	Probe(ctx context.Context, file string, alive func()) (livestream.MediaInfo, error)
 	Split(ctx context.Context, src string, info livestream.MediaInfo, target time.Duration, dir string, progress func(seconds float64)) ([]livestream.Chunk, error)
 	TranscodeChunk(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error)
 	TranscodeAudio(ctx context.Context, src string, info livestream.MediaInfo, dir string, progress func(seconds float64)) ([]livestream.Segment, error)
@@ -38,7 +38,7 @@ type Playlister interface {
 // bytes, so that a long transfer shows that it is alive.
 type MediaStore interface {
 	Download(ctx context.Context, key, file string, progress func(bytes int64)) error
-	UploadFile(ctx context.Context, key, file, contentType, cacheControl string) error
+	UploadFile(ctx context.Context, key, file, contentType, cacheControl string, progress func(bytes int64)) error
 	UploadBytes(ctx context.Context, key string, content []byte, contentType, cacheControl string) error
 	ReadAll(ctx context.Context, key string) ([]byte, error)
 	DeletePrefix(ctx context.Context, prefix string) error
@@ -116,7 +116,7 @@ func (m *Media) Prepare(ctx context.Context, in PrepareInput) (ChunkPlan, error)
 		return plan, edge(err)
 	}
 	err := m.with(ctx, in.SourceKey, func(ctx context.Context, src, dir string) error {
-		info, err := m.Tool.Probe(ctx, src)
+		info, err := m.Tool.Probe(ctx, src, func() { activity.RecordHeartbeat(ctx, "probe") })
 		if err != nil {
 			return err
 		}
@@ -131,13 +131,12 @@ func (m *Media) Prepare(ctx context.Context, in PrepareInput) (ChunkPlan, error)
 		plan.Recording = r
 		for _, chunk := range plan.Chunks {
 			file := filepath.Join(dir, chunk.PieceFile())
-			if err := m.Store.UploadFile(ctx, pieceKey(r, chunk), file, pieceType, cacheNever); err != nil {
+			if err := m.Store.UploadFile(ctx, pieceKey(r, chunk), file, pieceType, cacheNever, transferring(ctx)); err != nil {
 				return err
 			}
 			if err := os.Remove(file); err != nil {
 				return fmt.Errorf("remove a piece: %w", err)
 			}
-			activity.RecordHeartbeat(ctx, chunk.Index)
 		}
 		return m.note(ctx, in.ArchiveID, unit, plan)
 	})
@@ -187,7 +186,7 @@ func (m *Media) Pictures(ctx context.Context, r Recording, chunk livestream.Chun
 			return err
 		}
 		for _, name := range []string{livestream.Poster, livestream.Thumbnail} {
-			if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+name, filepath.Join(dir, name), pictureType, cacheShort); err != nil {
+			if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+name, filepath.Join(dir, name), pictureType, cacheShort, transferring(ctx)); err != nil {
 				return err
 			}
 		}
@@ -333,10 +332,9 @@ func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segment
 		}
 		for _, file := range files {
 			key := path.Join(livestream.ArchivePrefix(r.ArchiveID), name, file)
-			if err := m.Store.UploadFile(ctx, key, filepath.Join(dir, name, file), kind, cacheImmutable); err != nil {
+			if err := m.Store.UploadFile(ctx, key, filepath.Join(dir, name, file), kind, cacheImmutable, transferring(ctx)); err != nil {
 				return err
 			}
-			activity.RecordHeartbeat(ctx, key)
 		}
 	}
 	return m.note(ctx, r.ArchiveID, unit, segments)
@@ -368,7 +366,7 @@ func (m *Media) with(ctx context.Context, key string, step func(ctx context.Cont
 		}
 	}()
 	src := filepath.Join(dir, "source")
-	if err := m.Store.Download(ctx, key, src, func(n int64) { activity.RecordHeartbeat(ctx, n) }); err != nil {
+	if err := m.Store.Download(ctx, key, src, transferring(ctx)); err != nil {
 		return err
 	}
 	err = step(ctx, src, dir)
@@ -376,6 +374,11 @@ func (m *Media) with(ctx context.Context, key string, step func(ctx context.Cont
 		return cause
 	}
 	return err
+}
+
+// transferring tells Temporal that a transfer gets on.
+func transferring(ctx context.Context) func(int64) {
+	return func(bytes int64) { activity.RecordHeartbeat(ctx, bytes) }
 }
 
 // reporter tells Temporal that the step is alive and shows the archive's

@@ -27,7 +27,8 @@ func (c closet) Download(_ context.Context, _, file string, progress func(int64)
 	progress(1)
 	return os.WriteFile(file, []byte("x"), 0o600)
 }
-func (c closet) UploadFile(_ context.Context, key, file, _, _ string) error {
+func (c closet) UploadFile(_ context.Context, key, file, _, _ string, progress func(int64)) error {
+	progress(1)
 	content, err := os.ReadFile(file)
 	c[key] = content
 	return err
@@ -71,7 +72,7 @@ func (b *bench) TranscodeAudio(_ context.Context, _ string, _ livestream.MediaIn
 	made, err := b.segments(dir, livestream.AudioRendition)
 	return made[livestream.AudioRendition], err
 }
-func (b *bench) Probe(context.Context, string) (livestream.MediaInfo, error) {
+func (b *bench) Probe(context.Context, string, func()) (livestream.MediaInfo, error) {
 	b.probes++
 	return livestream.MediaInfo{VideoCodec: "h264", Width: 640, Height: 360, DurationSeconds: 8}, nil
 }

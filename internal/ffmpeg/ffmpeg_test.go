@@ -91,7 +91,7 @@ type archive struct {
 // different workers do, and brings them together.
 func transcode(tb testing.TB, tool *ffmpeg.Tool, src string) archive {
 	tb.Helper()
-	info, err := tool.Probe(tb.Context(), src)
+	info, err := tool.Probe(tb.Context(), src, func() {})
 	require.NoError(tb, err)
 	a := archive{info: info, dir: tb.TempDir(), segments: map[string][]livestream.Segment{}, inits: map[string][]byte{}}
 	keep := func(dir string, made map[string][]livestream.Segment) {
@@ -239,7 +239,7 @@ func TestCancelKills(t *testing.T) {
 	t.Parallel()
 	src := ffmpegtest.Recording(t, t.TempDir(), "source.mp4", ffmpeg.GenerateOptions{Width: 640, Height: 480})
 	tool := ffmpegtest.Tool(t)
-	info, err := tool.Probe(t.Context(), src)
+	info, err := tool.Probe(t.Context(), src, func() {})
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()

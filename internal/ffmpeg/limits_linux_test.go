@@ -55,7 +55,7 @@ func TestEveryProgramIsLimited(t *testing.T) {
 	require.NoError(t, err)
 	info := livestream.MediaInfo{VideoCodec: "h264", AudioCodec: "aac", Width: 320, Height: 180, FrameRate: 30, DurationSeconds: 2}
 	steps := map[string]func() error{
-		"probe": func() error { _, err := tool.Probe(t.Context(), src); return err },
+		"probe": func() error { _, err := tool.Probe(t.Context(), src, func() {}); return err },
 		"chunk": func() error {
 			_, err := tool.TranscodeChunk(t.Context(), src, info, livestream.Chunk{Duration: 2}, livestream.Ladder(320, 180), dir, func(float64) {})
 			return err

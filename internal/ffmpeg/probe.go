@@ -64,8 +64,9 @@ type probedStream struct {
 }
 
 // Probe looks into a file. A *livestream.MediaError says why it cannot become an
-// archive.
-func (t *Tool) Probe(ctx context.Context, file string) (livestream.MediaInfo, error) {
+// archive. Alive is called while packets are read, which takes long in a file that
+// says nothing of its length.
+func (t *Tool) Probe(ctx context.Context, file string, alive func()) (livestream.MediaInfo, error) {
 	file, err := filepath.Abs(file)
 	if err != nil {
 		return livestream.MediaInfo{}, fmt.Errorf("probe: %w", err)
@@ -99,7 +100,7 @@ func (t *Tool) Probe(ctx context.Context, file string) (livestream.MediaInfo, er
 	if err != nil {
 		return info, err
 	}
-	return t.measure(ctx, file, info, seconds(p.Format.Start))
+	return t.measure(ctx, file, info, seconds(p.Format.Start), alive)
 }
 
 // info is what the file's headers say.
@@ -154,16 +155,22 @@ func tooLong(length float64) error {
 // tailSeconds is how much of a file's end is read to see that it is there.
 const tailSeconds = 5
 
+// packetsPerBeat are read between two signs of life.
+const packetsPerBeat = 1000
+
 // measure holds the duration that the headers promise against the packets that
 // are there, because a file that was cut off while it was copied still has its
 // headers. One that was written live promises none: its packets are counted.
-func (t *Tool) measure(ctx context.Context, file string, info livestream.MediaInfo, start float64) (livestream.MediaInfo, error) {
+func (t *Tool) measure(ctx context.Context, file string, info livestream.MediaInfo, start float64, alive func()) (livestream.MediaInfo, error) {
 	args := []string{"-hide_banner", "-loglevel", "error", "-show_entries", "packet=pts_time,duration_time", "-of", "csv=p=0"}
 	if from := info.DurationSeconds - tailSeconds; from > 0 {
 		args = append(args, "-read_intervals", strconv.FormatFloat(start+from, 'f', 3, 64)+"%")
 	}
-	end := math.Inf(-1)
+	end, seen := math.Inf(-1), 0
 	err := t.run(ctx, t.ffprobe, "", append(args, examined(file)...), probing, func(line string) bool {
+		if seen++; seen%packetsPerBeat == 0 {
+			alive()
+		}
 		fields := strings.Split(line, ",")
 		if pts, err := strconv.ParseFloat(fields[0], 64); err == nil {
 			length := 0.0

@@ -200,7 +200,7 @@ func TestSamples(t *testing.T) {
 			// Objects in storage have no extension: the content has to do.
 			src := filepath.Join(t.TempDir(), "source")
 			require.NoError(t, os.WriteFile(src, content, 0o600))
-			info, err := tool.Probe(t.Context(), src)
+			info, err := tool.Probe(t.Context(), src, func() {})
 			if c.fails != "" && err == nil {
 				err = attempted(t, tool, src, info)
 			}
@@ -229,14 +229,14 @@ func TestSamples(t *testing.T) {
 			a := transcode(t, tool, src)
 			if c.video != "" {
 				require.Len(t, a.ladder, 1)
-				made, err := tool.Probe(t.Context(), joined(t, filepath.Join(a.dir, "360p"), a.segments["360p"]...))
+				made, err := tool.Probe(t.Context(), joined(t, filepath.Join(a.dir, "360p"), a.segments["360p"]...), func() {})
 				require.NoError(t, err)
 				require.Equal(t, "h264", made.VideoCodec)
 				require.Equal(t, [2]int{c.width, c.height}, [2]int{made.Width, made.Height}, "upright, with square pixels")
 				require.InDelta(t, c.seconds, made.DurationSeconds, 0.1)
 			}
 			if c.audio != "" {
-				made, err := tool.Probe(t.Context(), joined(t, filepath.Join(a.dir, livestream.AudioRendition), a.segments[livestream.AudioRendition]...))
+				made, err := tool.Probe(t.Context(), joined(t, filepath.Join(a.dir, livestream.AudioRendition), a.segments[livestream.AudioRendition]...), func() {})
 				require.NoError(t, err)
 				require.Equal(t, "aac", made.AudioCodec)
 				require.InDelta(t, c.seconds, made.DurationSeconds, 0.1)
@@ -244,7 +244,7 @@ func TestSamples(t *testing.T) {
 		})
 	}
 	require.GreaterOrEqual(t, len(samples), 25)
-	_, err := tool.Probe(t.Context(), filepath.Join(t.TempDir(), "missing"))
+	_, err := tool.Probe(t.Context(), filepath.Join(t.TempDir(), "missing"), func() {})
 	require.ErrorIs(t, err, os.ErrNotExist)
 	requireNotFinal(t, err)
 }
@@ -310,7 +310,7 @@ func TestRecordingReachesNothingElse(t *testing.T) {
 			src := filepath.Join(out, "source")
 			require.NoError(t, os.WriteFile(src, []byte(content), 0o600))
 			media := (*livestream.MediaError)(nil)
-			_, err := tool.Probe(t.Context(), src)
+			_, err := tool.Probe(t.Context(), src, func() {})
 			require.ErrorAs(t, err, &media)
 			// The file may be another one than was probed.
 			info := livestream.MediaInfo{VideoCodec: "h264", AudioCodec: "aac", Width: 320, Height: 180, FrameRate: 30, DurationSeconds: 2}

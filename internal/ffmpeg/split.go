@@ -74,7 +74,7 @@ func (t *Tool) groups(ctx context.Context, src string, progress func(float64)) (
 		seen  int
 	)
 	err := t.run(ctx, t.ffprobe, "", append(args, examined(src)...), probing, func(line string) bool {
-		if seen++; seen%1000 == 0 {
+		if seen++; seen%packetsPerBeat == 0 {
 			progress(0)
 		}
 		fields := strings.Split(line, ",")

@@ -2,10 +2,12 @@ package ffmpeg
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -37,25 +39,39 @@ func sheetOf(info livestream.MediaInfo, chunk livestream.Chunk) sheet {
 func (s sheet) rows() int { return (s.pictures + storyboardColumns - 1) / storyboardColumns }
 
 func (s sheet) filters(r rate) string {
-	return fmt.Sprintf("select='lt(mod(n*%d,%d),%d)',scale=%d:%d:flags=area,setsar=1,tile=%dx%d,format=yuvj420p[sheet]",
-		r.den, s.interval*r.num, r.den, s.width, s.height, storyboardColumns, s.rows())
+	return fmt.Sprintf("select='lt(mod(n*%d,%d),%d)',scale=%d:%d:flags=area,setsar=1,format=yuvj420p[small]",
+		r.den, s.interval*r.num, r.den, s.width, s.height)
 }
 
-func sheetName(chunk livestream.Chunk) string { return fmt.Sprintf("sheet_%05d.jpg", chunk.Index) }
+// smallPictures is where the pictures are until they are put together.
+const smallPictures = livestream.StoryboardFolder + "/small.raw"
 
-func (s sheet) args(chunk livestream.Chunk) []string {
-	return []string{
-		"-map", "[sheet]", "-c:v", "mjpeg", "-q:v", fmt.Sprint(storyboardQuality), "-map_metadata", "-1", "-fps_mode", "passthrough",
-		"-flags:v", "+bitexact", "-f", "image2", "-update", "1", livestream.StoryboardFolder + "/" + sheetName(chunk),
+// args are an output that begins with the chunk: ffmpeg tells nothing of its progress
+// before each output has begun, and a sheet would be the last.
+func (s sheet) args() []string {
+	return []string{"-map", "[small]", "-c:v", "rawvideo", "-fps_mode", "passthrough", "-f", "rawvideo", smallPictures}
+}
+
+// tile puts the small pictures in dir together.
+func (t *Tool) tile(ctx context.Context, s sheet, chunk livestream.Chunk, dir string) (livestream.Segment, error) {
+	name := fmt.Sprintf("sheet_%05d.jpg", chunk.Index)
+	file := filepath.Join(dir, livestream.StoryboardFolder, name)
+	args := []string{
+		"-f", "rawvideo", "-pixel_format", "yuvj420p", "-video_size", fmt.Sprintf("%dx%d", s.width, s.height), "-framerate", "1", "-i", "file:" + smallPictures,
+		"-vf", fmt.Sprintf("tile=%dx%d", storyboardColumns, s.rows()), "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(storyboardQuality),
+		"-threads", t.threads, "-flags:v", "+bitexact", "-f", "image2", "-update", "1", file,
 	}
-}
-
-func (s sheet) collect(dir string, chunk livestream.Chunk) (livestream.Segment, error) {
-	stat, err := os.Stat(filepath.Join(dir, livestream.StoryboardFolder, sheetName(chunk)))
+	if err := t.encode(ctx, dir, args, working(0), "frame", func(string) {}); err != nil {
+		return livestream.Segment{}, fmt.Errorf("storyboard: %w", err)
+	}
+	stat, err := os.Stat(file)
+	if err == nil {
+		err = os.Remove(filepath.Join(dir, smallPictures))
+	}
 	if err != nil {
 		return livestream.Segment{}, fmt.Errorf("storyboard: %w", err)
 	}
-	return livestream.Segment{Name: sheetName(chunk), Duration: chunk.Duration, Bytes: stat.Size()}, nil
+	return livestream.Segment{Name: name, Duration: chunk.Duration, Bytes: stat.Size()}, nil
 }
 
 // Storyboard is the track that says which part of which sheet shows what time, for a

@@ -47,7 +47,7 @@ func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info li
 		upright(info), within(info, posterWidth), thumbnailFrames, within(info, thumbnailWidth))
 	options := []string{"-noautorotate"}
 	if skip > 0 {
-		options = append(options, "-ss", decimal(skip))
+		options = append(options, "-noaccurate_seek", "-ss", decimal(skip)) // a key frame does
 	}
 	args := append([]string{"-threads", t.threads}, input(piece, options...)...)
 	args = append(args, "-filter_complex", filter)

@@ -67,7 +67,13 @@ func (t *Tool) TranscodeChunk(ctx context.Context, piece string, info livestream
 	if made != c.end-c.first {
 		return nil, refuse(livestream.FailureCorrupt, sayDamaged, fmt.Errorf("chunk %d has no pictures", chunk.Index))
 	}
-	return c.collect(dir)
+	all, err := c.collect(dir)
+	if err != nil {
+		return nil, err
+	}
+	sheet, err := t.tile(ctx, c.sheet, chunk, dir)
+	all[livestream.StoryboardFolder] = []livestream.Segment{sheet}
+	return all, err
 }
 
 type chunkJob struct {
@@ -91,7 +97,7 @@ func (c chunkJob) args(threads string) []string {
 		args = append(args, c.encoder(r, threads)...)
 		args = append(args, segments(r.Name, segmentOf(c.chunk.Start))...)
 	}
-	return append(args, c.sheet.args(c.chunk)...)
+	return append(args, c.sheet.args()...)
 }
 
 // filters bring the pictures to a constant rate, cut the chunk out and scale it.
@@ -106,11 +112,11 @@ func (c chunkJob) filters() string {
 	for i := range c.ladder {
 		fmt.Fprintf(&b, "[s%d]", i)
 	}
-	b.WriteString("[small]")
+	b.WriteString("[s]")
 	for i, r := range c.ladder {
 		fmt.Fprintf(&b, ";[s%d]scale=%d:%d:flags=bicubic,setsar=1,format=yuv420p[v%d]", i, r.Width, r.Height, i)
 	}
-	fmt.Fprintf(&b, ";[small]%s", c.sheet.filters(c.rate))
+	fmt.Fprintf(&b, ";[s]%s", c.sheet.filters(c.rate))
 	return b.String()
 }
 
@@ -166,9 +172,7 @@ func (c chunkJob) collect(dir string) (map[string][]livestream.Segment, error) {
 		}
 		all[r.Name] = made
 	}
-	sheet, err := c.sheet.collect(dir, c.chunk)
-	all[livestream.StoryboardFolder] = []livestream.Segment{sheet}
-	return all, err
+	return all, nil
 }
 
 // TranscodeAudio writes the sound of src into dir/audio. It is one piece, as an

@@ -79,11 +79,32 @@ func difference(a, b []byte) float64 {
 	return float64(sum) / float64(len(a))
 }
 
+// A step that says nothing for a while is taken for dead: progress is told from the
+// start, not only at the end.
+func TestProgressIsToldOnTheWay(t *testing.T) {
+	t.Parallel()
+	tool := ffmpegtest.Tool(t)
+	src := ffmpegtest.Recording(t, t.TempDir(), "a.mp4", ffmpeg.GenerateOptions{Seconds: 20, Width: 854, Height: 480, NoSound: true})
+	info, err := tool.Probe(t.Context(), src, func() {})
+	require.NoError(t, err)
+	pieces := t.TempDir()
+	chunks, err := tool.Split(t.Context(), src, info, time.Minute, pieces, func(float64) {})
+	require.NoError(t, err)
+	half := 0
+	_, err = tool.TranscodeChunk(t.Context(), filepath.Join(pieces, chunks[0].PieceFile()), info, chunks[0], livestream.Ladder(info.Width, info.Height), t.TempDir(), func(seconds float64) {
+		if seconds > 0 && seconds < info.DurationSeconds/2 {
+			half++
+		}
+	})
+	require.NoError(t, err)
+	require.NotZero(t, half, "nothing was told of the first half")
+}
+
 func TestChunkTwiceIsTheSame(t *testing.T) {
 	t.Parallel()
 	tool := ffmpegtest.Tool(t)
 	src := ffmpegtest.Recording(t, t.TempDir(), "a.mp4", ffmpeg.GenerateOptions{Width: 320, Height: 180, NoSound: true})
-	info, err := tool.Probe(t.Context(), src)
+	info, err := tool.Probe(t.Context(), src, func() {})
 	require.NoError(t, err)
 	pieces := t.TempDir()
 	chunks, err := tool.Split(t.Context(), src, info, ffmpeg.SegmentSeconds*time.Second, pieces, func(float64) {})
@@ -185,7 +206,7 @@ func TestPictures(t *testing.T) {
 				require.NoError(t, err)
 				require.NoError(t, os.WriteFile(src, turned(t, content), 0o600))
 			}
-			info, err := tool.Probe(t.Context(), src)
+			info, err := tool.Probe(t.Context(), src, func() {})
 			require.NoError(t, err)
 			chunks, err := tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
 			require.NoError(t, err)

@@ -72,17 +72,25 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// UploadFile stores a file, in parts when it is large.
-func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheControl string) error {
+// UploadFile stores a file, in parts when it is large, and tells how many bytes have
+// gone.
+func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheControl string, progress func(bytes int64)) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("open a scratch file: %w", err)
 	}
 	defer f.Close()
-	_, err = transfermanager.New(b.client).UploadObject(ctx, &transfermanager.UploadObjectInput{
+	_, err = transfermanager.New(b.client, func(o *transfermanager.Options) { o.ObjectProgressListeners.Register(transferred(progress)) }).UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &b.name, Key: &key, Body: f, ContentType: &contentType, CacheControl: &cacheControl,
 	})
 	return edge("upload", err)
+}
+
+// transferred is told of each part that has arrived.
+type transferred func(bytes int64)
+
+func (t transferred) OnObjectBytesTransferred(_ context.Context, event *transfermanager.ObjectBytesTransferredEvent) {
+	t(event.BytesTransferred)
 }
 
 // UploadBytes stores a small object.

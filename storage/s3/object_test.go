@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -91,7 +92,9 @@ func TestFilesTravelWhole(t *testing.T) {
 	content := bytes.Repeat([]byte("0123456789abcdef"), 20<<20/16+1)
 	from, to := filepath.Join(t.TempDir(), "from"), filepath.Join(t.TempDir(), "to")
 	require.NoError(t, os.WriteFile(from, content, 0o600))
-	require.NoError(t, bucket.UploadFile(ctx, "work/chunk.m4s", from, "video/mp4", "no-store"))
+	var told atomic.Int64
+	require.NoError(t, bucket.UploadFile(ctx, "work/chunk.m4s", from, "video/mp4", "no-store", func(int64) { told.Add(1) }))
+	require.EqualValues(t, 3, told.Load(), "a report each part of 8 MiB")
 	var reported []int64
 	require.NoError(t, bucket.Download(ctx, "work/chunk.m4s", to, func(n int64) { reported = append(reported, n) }))
 	got, err := os.ReadFile(to)
