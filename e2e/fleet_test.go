@@ -88,7 +88,7 @@ func TestStoreAwayInTheMiddleOfARecording(t *testing.T) {
 // does not wait for the long one's end.
 func TestShortRecordingDoesNotWaitForALongOne(t *testing.T) {
 	t.Parallel()
-	const chunks = 8
+	const chunks = 14 // the short one has five steps, between which the long one has its turns
 	s := newStack(t, api|worker|transcode)
 	long, short := s.recordingOf(60*chunks, 480, 270), s.recordingOf(4, 480, 270)
 	ada, bob := s.register("ada"), s.register("bob")

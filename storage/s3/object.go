@@ -72,6 +72,10 @@ func (m *meter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// inOneGo is the size up to which a file is stored by one request, straight from the
+// disk. Larger ones go in parts, each of which waits in memory.
+const inOneGo = 16 << 20
+
 // UploadFile stores a file, in parts when it is large, and tells how many bytes have
 // gone.
 func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheControl string, progress func(bytes int64)) error {
@@ -80,7 +84,20 @@ func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheCo
 		return fmt.Errorf("open a scratch file: %w", err)
 	}
 	defer f.Close()
-	_, err = transfermanager.New(b.client, func(o *transfermanager.Options) { o.ObjectProgressListeners.Register(transferred(progress)) }).UploadObject(ctx, &transfermanager.UploadObjectInput{
+	stat, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("open a scratch file: %w", err)
+	}
+	if stat.Size() <= inOneGo {
+		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &key, Body: f, ContentType: &contentType, CacheControl: &cacheControl})
+		progress(stat.Size())
+		return edge("upload", err)
+	}
+	parts := transfermanager.New(b.client, func(o *transfermanager.Options) {
+		o.Concurrency = 3
+		o.ObjectProgressListeners.Register(transferred(progress))
+	})
+	_, err = parts.UploadObject(ctx, &transfermanager.UploadObjectInput{
 		Bucket: &b.name, Key: &key, Body: f, ContentType: &contentType, CacheControl: &cacheControl,
 	})
 	return edge("upload", err)
