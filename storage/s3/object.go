@@ -73,8 +73,8 @@ func (m *meter) Read(p []byte) (int, error) {
 }
 
 // inOneGo is the size up to which a file is stored by one request, straight from the
-// disk. Larger ones go in parts, each of which waits in memory.
-const inOneGo = 16 << 20
+// disk. Larger ones go in parts, several of which are in memory at a time.
+const inOneGo = 1 << 30
 
 // UploadFile stores a file, in parts when it is large, and tells how many bytes have
 // gone.
@@ -89,8 +89,11 @@ func (b *Bucket) UploadFile(ctx context.Context, key, file, contentType, cacheCo
 		return fmt.Errorf("open a scratch file: %w", err)
 	}
 	if stat.Size() <= inOneGo {
-		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &key, Body: f, ContentType: &contentType, CacheControl: &cacheControl})
-		progress(stat.Size())
+		body := struct {
+			io.Reader
+			io.Seeker // a request that failed is sent again from the start
+		}{&meter{reader: f, progress: progress}, f}
+		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{Bucket: &b.name, Key: &key, Body: body, ContentType: &contentType, CacheControl: &cacheControl})
 		return edge("upload", err)
 	}
 	parts := transfermanager.New(b.client, func(o *transfermanager.Options) {
