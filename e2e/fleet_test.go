@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -117,52 +118,71 @@ func TestManyStreamsEndTogether(t *testing.T) {
 		creators[i] = s.register(fmt.Sprintf("ada%d", i))
 		streams[i] = creators[i].start(true)
 	}
-	calm := s.readingTimes(reader, streams[0].ID, 200, nil)
+	calm := s.reading(reader, streams[0].ID)
+	s.until("enough was asked while nothing else happened", func() bool { return calm.times() >= 50 })
+	before := calm.stop()
+	busy := s.reading(reader, streams[0].ID)
 	archives := make([]string, *rush)
-	var uploading sync.WaitGroup
 	for i := range creators {
-		uploading.Go(func() {
-			creators[i].end(streams[i])
-			archives[i] = creators[i].upload(streams[i].ID, recording)
-		})
+		creators[i].end(streams[i])
+		archives[i] = creators[i].upload(streams[i].ID, recording)
 	}
-	uploading.Wait()
-	ready := make(chan struct{})
-	go func() {
-		defer close(ready)
-		for i := range creators {
-			creators[i].archived(archives[i], "ready")
-		}
-	}()
-	busy := s.readingTimes(reader, streams[0].ID, 0, ready)
-	<-ready
+	for i := range creators {
+		creators[i].archived(archives[i], "ready")
+	}
+	during := busy.stop()
 	t.Logf("GET /api/streams/{id} while nothing else happens: p95 %s of %d; while %d archives are made: p95 %s of %d",
-		p95(calm), len(calm), *rush, p95(busy), len(busy))
+		p95(before), len(before), *rush, p95(during), len(during))
 	for i := range creators {
 		s.completed("archive/" + archives[i])
 	}
 }
 
-// readingTimes asks for a stream again and again, 50 times a second, so many times or
-// until it is told to stop, and gives how long each answer took.
-func (s *stack) readingTimes(m member, streamID string, times int, stop <-chan struct{}) []time.Duration {
-	s.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	var took []time.Duration
-	for {
-		select {
-		case <-stop:
-			return took
-		case <-tick.C:
+// stopwatch asks for a stream ten times a second, and notes how long each answer took.
+type stopwatch struct {
+	s    *stack
+	mu   sync.Mutex
+	took []time.Duration
+	err  error
+	end  chan struct{}
+	done chan struct{}
+}
+
+func (s *stack) reading(m member, streamID string) *stopwatch {
+	w := &stopwatch{s: s, end: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-w.end:
+				return
+			case <-tick.C:
+			}
+			began := time.Now()
+			err := m.Do(s.ctx, http.MethodGet, "/api/streams/"+streamID, nil, nil)
+			w.mu.Lock()
+			w.took, w.err = append(w.took, time.Since(began)), errors.Join(w.err, err)
+			w.mu.Unlock()
 		}
-		began := time.Now()
-		require.NoError(s, m.Do(s.ctx, http.MethodGet, "/api/streams/"+streamID, nil, nil))
-		took = append(took, time.Since(began))
-		if times > 0 && len(took) == times {
-			return took
-		}
-	}
+	}()
+	return w
+}
+
+func (w *stopwatch) times() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.took)
+}
+
+// stop gives the times of answers, all of which have to be good.
+func (w *stopwatch) stop() []time.Duration {
+	w.s.Helper()
+	close(w.end)
+	<-w.done
+	require.NoError(w.s, w.err)
+	return w.took
 }
 
 func p95(took []time.Duration) time.Duration {
