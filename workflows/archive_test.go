@@ -226,7 +226,7 @@ func TestArchiveOfAnotherKeepsItsFiles(t *testing.T) {
 }
 
 func TestArchiveOfALargeRecordingHasTimeToFetchIt(t *testing.T) {
-	for size, least := range map[int64]time.Duration{0: 10 * time.Minute, 100 << 30: 100 * time.Minute} {
+	for size, least := range map[int64]time.Duration{0: 10 * time.Minute, 100 << 30: 200 * time.Minute} {
 		s := &shelf{}
 		env := archiveEnvironment(t, s, threeChunks())
 		given := map[string]time.Duration{}

@@ -58,8 +58,9 @@ const (
 	// a dead worker costs at most.
 	chunkTarget = 60 * time.Second
 
-	// fetchPerGiB is what a step may take to fetch a GiB of its recording: 18 MB/s.
-	fetchPerGiB = time.Minute
+	// movePerGiB is what a step may take to fetch a GiB of its recording, at 18 MB/s,
+	// and to store it again in pieces.
+	movePerGiB = 2 * time.Minute
 
 	// notifyRangeSize followers are one statement; notifyPlanRanges ranges are
 	// planned at a time; notifyWindow of them run at once.
@@ -130,17 +131,17 @@ func fanout(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// transcode is for work on the CPU fleet: on that much of a recording, all of which
+// transcode is for work on the CPU fleet: on that much of a recording, which
 // is fetched first. Heartbeats carry FFmpeg's progress, so a hung encoder and a dead
 // worker are noticed alike. A worker that was killed costs an attempt, hence more of
 // them than an honest failure needs. Creators take turns on the fleet, so that the
 // hundreds of steps of a long recording do not hold up the few of a short one.
 func transcode(ctx workflow.Context, summary string, creator uuid.UUID, sizeBytes int64, media time.Duration) workflow.Context {
-	fetch := time.Duration(sizeBytes>>30) * fetchPerGiB
+	move := time.Duration(sizeBytes>>30) * movePerGiB
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           QueueTranscode,
 		Priority:            temporal.Priority{FairnessKey: creator.String()},
-		StartToCloseTimeout: 10*time.Minute + fetch + 20*media,
+		StartToCloseTimeout: 10*time.Minute + move + 20*media,
 		HeartbeatTimeout:    15 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: time.Second, BackoffCoefficient: 2,
