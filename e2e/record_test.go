@@ -65,7 +65,8 @@ var paths = map[string]func(*stack) (workflowID string){
 	"payment_unavailable":    nil, // needs a database that is away
 	"payment_reset":          paymentReset,
 	"payment_reset_unbooked": nil, // needs a Stripe whose events do not come
-	"housekeeping":           housekeeping,
+	"housekeeping":           scheduled("housekeeping"),
+	"views":                  scheduled("views"),
 }
 
 // TestRecord holds the recorded histories against the paths. With -record it
@@ -527,19 +528,21 @@ func (s *stack) signal(workflowID, name string, arg any) {
 	require.NoError(s, s.temporal.SignalWorkflow(s.ctx, workflowID, "", name, arg))
 }
 
-// housekeeping runs the schedule's workflow now.
-func housekeeping(s *stack) string {
-	handle := s.temporal.ScheduleClient().GetHandle(s.ctx, "housekeeping")
-	require.NoError(s, handle.Trigger(s.ctx, client.ScheduleTriggerOptions{}))
-	var id string
-	s.until("the schedule has run", func() bool {
-		schedule, err := handle.Describe(s.ctx)
-		require.NoError(s, err)
-		if len(schedule.Info.RecentActions) > 0 {
-			id = schedule.Info.RecentActions[0].StartWorkflowResult.WorkflowID
-		}
-		return id != ""
-	})
-	s.completed(id)
-	return id
+// scheduled runs a schedule's workflow now.
+func scheduled(schedule string) func(*stack) string {
+	return func(s *stack) string {
+		handle := s.temporal.ScheduleClient().GetHandle(s.ctx, schedule)
+		require.NoError(s, handle.Trigger(s.ctx, client.ScheduleTriggerOptions{}))
+		var id string
+		s.until("the schedule has run", func() bool {
+			described, err := handle.Describe(s.ctx)
+			require.NoError(s, err)
+			if len(described.Info.RecentActions) > 0 {
+				id = described.Info.RecentActions[0].StartWorkflowResult.WorkflowID
+			}
+			return id != ""
+		})
+		s.completed(id)
+		return id
+	}
 }

@@ -1217,6 +1217,9 @@ type ServerInterface interface {
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(c *gin.Context, id ID, params GetArchiveChatParams)
+	// CreateView A player begins to play an archive
+	// (POST /api/archives/{id}/views)
+	CreateView(c *gin.Context, id ID)
 	// Login Get tokens for a password
 	// (POST /api/auth/login)
 	Login(c *gin.Context)
@@ -1559,6 +1562,31 @@ func (siw *ServerInterfaceWrapper) GetArchiveChat(c *gin.Context) {
 	}
 
 	siw.Handler.GetArchiveChat(c, id, params)
+}
+
+// CreateView operation middleware
+func (siw *ServerInterfaceWrapper) CreateView(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateView(c, id)
 }
 
 // Login operation middleware
@@ -2791,6 +2819,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/archives/:id", wrapper.DeleteArchive)
 	router.GET(options.BaseURL+"/api/archives/:id", wrapper.GetArchive)
 	router.PATCH(options.BaseURL+"/api/archives/:id", wrapper.UpdateArchive)
+	router.POST(options.BaseURL+"/api/archives/:id/views", wrapper.CreateView)
 	router.GET(options.BaseURL+"/api/archives/:id/chat", wrapper.GetArchiveChat)
 	router.GET(options.BaseURL+"/api/notifications", wrapper.ListNotifications)
 	router.POST(options.BaseURL+"/api/notifications/read", wrapper.ReadNotifications)
@@ -3024,6 +3053,39 @@ type GetArchiveChatdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetArchiveChatdefaultApplicationProblemPlusJSONResponse) VisitGetArchiveChatResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateViewRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type CreateViewResponseObject interface {
+	VisitCreateViewResponse(w http.ResponseWriter) error
+}
+
+type CreateView204Response struct {
+}
+
+func (response CreateView204Response) VisitCreateViewResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type CreateViewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateViewdefaultApplicationProblemPlusJSONResponse) VisitCreateViewResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4680,6 +4742,9 @@ type StrictServerInterface interface {
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(ctx context.Context, request GetArchiveChatRequestObject) (GetArchiveChatResponseObject, error)
+	// CreateView A player begins to play an archive
+	// (POST /api/archives/{id}/views)
+	CreateView(ctx context.Context, request CreateViewRequestObject) (CreateViewResponseObject, error)
 	// Login Get tokens for a password
 	// (POST /api/auth/login)
 	Login(ctx context.Context, request LoginRequestObject) (LoginResponseObject, error)
@@ -5031,6 +5096,32 @@ func (sh *strictHandler) GetArchiveChat(ctx *gin.Context, id ID, params GetArchi
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetArchiveChatResponseObject); ok {
 		if err := validResponse.VisitGetArchiveChatResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateView operation middleware
+func (sh *strictHandler) CreateView(ctx *gin.Context, id ID) {
+	var request CreateViewRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateView(ctx, request.(CreateViewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateView")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateViewResponseObject); ok {
+		if err := validResponse.VisitCreateViewResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

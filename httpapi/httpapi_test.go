@@ -61,6 +61,7 @@ type product struct {
 	chats      *postgres.Chats
 	chat       *redis.Chat
 	redis      *driver.Client
+	views      *activities.Views
 
 	presence *redis.Presence
 	metrics  *prometheus.Registry // of the queries
@@ -148,6 +149,7 @@ func newProduct(tb testing.TB, o options) *product {
 	p.chats = postgres.NewChats(p.db)
 	p.chat = redis.NewChat(cache, p.chats)
 	p.presence = redis.NewPresence(cache)
+	p.views = &activities.Views{Counts: redis.NewViews(cache), Store: postgres.NewViews(p.db)}
 	operator, err := driver.ParseURL(o.redisURL)
 	require.NoError(tb, err)
 	p.redis = driver.NewClient(operator)
@@ -192,7 +194,7 @@ func newProduct(tb testing.TB, o options) *product {
 	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
-		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: media, MediaCookies: o.cookies,
+		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: media, MediaCookies: o.cookies, Views: redis.NewViews(cache),
 		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: webhooks, Idempotency: postgres.NewIdempotencyKeys(p.db),
 		Chats: p.chats, ChatEvents: p.chat, Moderators: push,
@@ -215,6 +217,7 @@ func newProduct(tb testing.TB, o options) *product {
 		Archives: &activities.Archives{
 			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Now: now,
 		},
+		Views: p.views,
 		Transactions: &activities.Transactions{
 			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Now: now,
 		},

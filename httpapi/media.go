@@ -105,6 +105,9 @@ func (s *Server) serveMedia(c *gin.Context) {
 		return
 	}
 	defer object.Body.Close()
+	if file == "/"+livestream.MasterPlaylist && c.Request.Method == http.MethodGet && c.Param("grant") == "" {
+		s.countView(c, id)
+	}
 	s.send(c, object)
 }
 

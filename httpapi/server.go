@@ -59,6 +59,7 @@ type Deps struct {
 	Uploads       Uploads
 	Archives      Archives
 	Media         Media
+	Views         Views
 	MediaCookies  MediaCookies // nil where no CDN wants cookies
 	Notifications Notifications
 	Push          NotificationPublisher

@@ -25,6 +25,7 @@ type Activities struct {
 	Transactions  *activities.Transactions
 	Refunds       *activities.Refunds
 	Housekeeping  *activities.Housekeeping
+	Views         *activities.Views
 }
 
 // Queues lists the queues that a worker can serve.
@@ -83,6 +84,8 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		w.RegisterWorkflow(workflows.Archive)
 		w.RegisterWorkflow(workflows.DeleteArchive)
 		w.RegisterActivity(a.Archives)
+		w.RegisterWorkflow(workflows.FlushViews)
+		w.RegisterActivity(a.Views)
 	case workflows.QueueTranscode:
 		w.RegisterActivity(a.Media)
 	case workflows.QueuePayment:

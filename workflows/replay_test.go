@@ -31,7 +31,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			require.NoError(t, replayer(t).ReplayWorkflowHistoryFromJSONFile(quiet(t), file))
 		})
 	}
-	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "housekeeping": true}, seen)
+	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "housekeeping": true, "views": true}, seen)
 }
 
 func TestHistoryOfAnotherWorkflowDoesNotReplay(t *testing.T) {
@@ -69,6 +69,7 @@ func replayer(t *testing.T) worker.WorkflowReplayer {
 	replayer.RegisterWorkflow(workflows.DeleteArchive)
 	replayer.RegisterWorkflow(workflows.Payment)
 	replayer.RegisterWorkflow(workflows.Housekeeping)
+	replayer.RegisterWorkflow(workflows.FlushViews)
 	return replayer
 }
 

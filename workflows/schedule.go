@@ -30,4 +30,9 @@ var Schedules = []Schedule{
 		Every: 24 * time.Hour, Offset: 4 * time.Hour,
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
 	},
+	{
+		ID: "views", Summary: "store how many have watched archives", Workflow: "FlushViews", Queue: QueueArchive,
+		Every:   time.Minute,
+		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: time.Minute,
+	},
 }

@@ -120,7 +120,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
 		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: cached.NewViewers(redis.NewPresence(cache)), Recordings: rows.recordings, Uploads: bucket,
-		Archives: rows.archives, Media: media, MediaCookies: cookies,
+		Archives: rows.archives, Media: media, MediaCookies: cookies, Views: redis.NewViews(cache),
 		Notifications: postgres.NewNotifications(db), Push: push,
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: webhooks,
 		Chats: chats, ChatEvents: redis.NewChat(cache, chats), Moderators: push,

@@ -300,6 +300,15 @@ func scalar[T any](ctx context.Context, q querier, sql string, args ...any) (T, 
 	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
 }
 
+// scalars gives the only column of all rows of a query, which bounds them itself.
+func scalars[T any](ctx context.Context, q querier, sql string, args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[T])
+}
+
 // many gives all rows of a query, which bounds them itself.
 func many[T any](ctx context.Context, q querier, sql string, args ...any) ([]T, error) {
 	rows, err := q.Query(ctx, sql, args...)

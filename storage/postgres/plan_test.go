@@ -502,6 +502,15 @@ func calls(s *store) map[string]call {
 			_, err := s.Archives.MarkReady(ctx, archive, livestream.MediaInfo{DurationSeconds: 1}, nil, 1, now())
 			return err
 		}},
+		"views of archives": {do: func(ctx context.Context) error {
+			views := postgres.NewViews(s.DB)
+			day := livestream.ArchiveViews{ArchiveID: bigdata.ArchiveID(75), Day: livestream.Midnight(now()), Views: 3}
+			if err := views.Save(ctx, []livestream.ArchiveViews{day}); err != nil {
+				return err
+			}
+			_, err := views.DeleteOld(ctx, now().AddDate(-1, 0, 0), 100)
+			return err
+		}},
 		"who may play an archive": {do: func(ctx context.Context) error {
 			if _, err := s.Archives.Playback(ctx, bigdata.ArchiveID(75)); err != nil {
 				return err

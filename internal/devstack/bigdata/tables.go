@@ -96,6 +96,8 @@ FROM (
 		stream!(2 * n) AS id, CASE WHEN n % 50 = 25 THEN user!(1) ELSE user!(2 + 2 * n * 7919 % ({users} - 1)) END AS user_id, 'Stream ' || 2 * n AS title
 	FROM generate_series(1, least({archives}, ({streams} - {live} - 10) / 2)) n
 ) s`},
+	{"archive_views", `
+INSERT INTO archive_views (archive_id, day, views) SELECT id, current_date - day, day FROM archives, generate_series(1, 3) day WHERE status = 'ready'`},
 	{"uploads", `
 INSERT INTO uploads (id, stream_id, key, storage_id, content_type, size_bytes, part_size, archive_id)
 SELECT upload!(n), stream!(n), 'uploads/' || n, 'storage-' || n, 'video/mp4', 3000000000, 16777216, CASE WHEN n % 2 = 0 THEN archive!(n / 2) END
