@@ -41,7 +41,7 @@ func TestCompleteUpload(t *testing.T) {
 	require.NoError(t, err)
 	require.WithinDuration(t, now(), archive.CreatedAt, testClockTolerance)
 	require.Equal(t, livestream.Archive{
-		ID: id, StreamID: stream.ID, UserID: stream.UserID, Title: stream.Title, Status: livestream.ArchiveProcessing,
+		ID: id, StreamID: stream.ID, UserID: stream.UserID, Title: stream.Title, Visibility: livestream.VisibilityPublic, Status: livestream.ArchiveProcessing,
 		Renditions: []livestream.Rendition{}, StorageClass: "STANDARD", CreatedAt: archive.CreatedAt,
 	}, archive)
 
