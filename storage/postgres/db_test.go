@@ -181,13 +181,14 @@ func TestWaitsAreBounded(t *testing.T) {
 
 func TestSlowStatementInTransaction(t *testing.T) {
 	t.Parallel()
-	s, ctx := storeAt(t, postgres.Config{URL: testenv.Database(t), StatementTimeout: 100 * time.Millisecond}), testenv.Context(t)
-	follower, followee := s.MustCreateUser(t), s.MustCreateUser(t)
-	s.MustExec(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END';
+	database, ctx := testenv.Database(t), testenv.Context(t)
+	patient, s := storeAt(t, postgres.Config{URL: database}), storeAt(t, postgres.Config{URL: database, StatementTimeout: 100 * time.Millisecond})
+	follower, followee := patient.MustCreateUser(t), patient.MustCreateUser(t)
+	patient.MustExec(t, `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(30); RETURN NEW; END';
 		CREATE TRIGGER slow BEFORE INSERT ON follows FOR EACH ROW EXECUTE FUNCTION slow()`)
 	_, err := s.Follows.Follow(ctx, follower.ID, followee.ID)
 	requireCode(t, livestream.CodeUnavailable, err)
-	require.Zero(t, s.Number(t, "SELECT count(*) FROM follows"))
+	require.Zero(t, patient.Number(t, "SELECT count(*) FROM follows"))
 }
 
 // The locks of a process that hangs, or whose network is gone, do not stay.
