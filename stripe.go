@@ -2,6 +2,7 @@ package livestream
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -128,4 +129,14 @@ type StripeEvent struct {
 	DisputeID       string
 	WorkflowID      string // from the object's metadata
 	Payload         []byte
+}
+
+// MovesMoney says whether an event may change what is booked, so that somebody has to
+// look at what it is about. The others are kept, and no more.
+func (e StripeEvent) MovesMoney() bool {
+	switch e.Type {
+	case "payment_intent.succeeded", "charge.refunded", "charge.refund.updated":
+		return true
+	}
+	return strings.HasPrefix(e.Type, "refund.") || strings.HasPrefix(e.Type, "charge.dispute.")
 }

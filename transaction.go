@@ -36,6 +36,17 @@ const (
 	MaxIdempotencyID = 255
 )
 
+// AmountRange is what a tip may be in one currency, in minor units.
+type AmountRange struct{ Min, Max int64 }
+
+// TipLimits are what one payer may begin within an hour and within a day. Every tip
+// counts, so that nobody tries out cards here; amounts are those of one currency, in
+// minor units, of what has not failed. Zero is no limit.
+type TipLimits struct {
+	HourlyCount, DailyCount   int64
+	HourlyAmount, DailyAmount int64
+}
+
 // TransactionKind is what a payment is for.
 type TransactionKind string
 
@@ -48,10 +59,6 @@ const PlatformFeePercent = 10
 // PlatformFee is the fee on an amount in minor units, rounded down, so that the
 // creator never gets less than the percentage promises.
 func PlatformFee(amount int64) int64 { return amount * PlatformFeePercent / 100 }
-
-// PayoutHold is how long a creator's part of a payment stays pending: what is
-// disputed or refunded soon is then still there.
-const PayoutHold = 7 * 24 * time.Hour
 
 // Transaction is one payment from a viewer to a creator.
 type Transaction struct {

@@ -19,14 +19,14 @@ type busy struct {
 	retryAfter time.Duration
 }
 
-func (b busy) Charge(context.Context, livestream.Charge) (livestream.PaymentIntent, error) {
+func (b busy) CreateIntent(context.Context, livestream.Charge) (livestream.PaymentIntent, error) {
 	err := livestream.Unavailable("the payment provider", nil)
 	err.RetryAfter = b.retryAfter
 	return livestream.PaymentIntent{}, err
 }
 
 func (b busy) PaymentIntent(context.Context, string) (livestream.PaymentIntent, error) {
-	return b.Charge(context.Background(), livestream.Charge{})
+	return b.CreateIntent(context.Background(), livestream.Charge{})
 }
 
 func TestRetryAfterIsHonoured(t *testing.T) {
@@ -52,7 +52,7 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 				return app.NextRetryDelay(), app.NonRetryable()
 			}
 			for range 20 { // chance spreads it
-				spread, elsewhere := pause(steps.Charge, livestream.NewTransaction{}, "key")
+				spread, elsewhere := pause(steps.CreateIntent, livestream.NewTransaction{}, "key")
 				require.Equal(t, c.asked > 2*time.Second, elsewhere, "the payer does not wait for that")
 				require.GreaterOrEqual(t, spread, c.least)
 				require.LessOrEqual(t, spread, c.most)

@@ -12,7 +12,7 @@ import (
 // RefundStore is what a refund's steps need of the database.
 type RefundStore interface {
 	Create(ctx context.Context, refund livestream.NewRefund) (livestream.Refund, error)
-	Book(ctx context.Context, refund livestream.StripeRefund, now time.Time) (livestream.Refund, error)
+	Book(ctx context.Context, refund livestream.StripeRefund, now time.Time, hold time.Duration) (livestream.Refund, error)
 	Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure) (livestream.Refund, error)
 }
 
@@ -34,6 +34,7 @@ type Refunds struct {
 	Payments TransactionReader
 	Stripe   RefundProvider
 	Now      func() time.Time
+	Hold     time.Duration // see Transactions
 }
 
 // RefundRow is what a workflow needs of a refund's row.
@@ -100,7 +101,7 @@ func (a *Refunds) LookAtRefund(ctx context.Context, stripeID string) (RefundRow,
 	if err != nil {
 		return RefundRow{}, edge(ours(err))
 	}
-	row, err := a.Store.Book(ctx, refund, a.Now())
+	row, err := a.Store.Book(ctx, refund, a.Now(), a.Hold)
 	return refundRowOf(row), edge(err)
 }
 

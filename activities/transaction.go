@@ -13,17 +13,19 @@ import (
 
 // TransactionStore is what a payment's steps need of the database.
 type TransactionStore interface {
-	Create(ctx context.Context, transaction livestream.NewTransaction) (livestream.Transaction, error)
+	Create(ctx context.Context, transaction livestream.NewTransaction, limits livestream.TipLimits) (livestream.Transaction, error)
+	OpenIntent(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, status livestream.TransactionStatus) (livestream.Transaction, error)
 	SetIntent(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, status livestream.TransactionStatus) error
-	Settle(ctx context.Context, id uuid.UUID, now time.Time) (livestream.Transaction, error)
+	Settle(ctx context.Context, id uuid.UUID, now time.Time, hold time.Duration) (livestream.Transaction, error)
+	Release(ctx context.Context, id uuid.UUID, now time.Time) (livestream.Transaction, error)
 	Fail(ctx context.Context, id uuid.UUID, status livestream.TransactionStatus, failure livestream.Failure, now time.Time) (livestream.Transaction, error)
 }
 
 // PaymentProvider is Stripe.
 type PaymentProvider interface {
-	Charge(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error)
+	CreateIntent(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error)
+	Confirm(ctx context.Context, id, paymentMethod, key string) (livestream.PaymentIntent, error)
 	PaymentIntent(ctx context.Context, id string) (livestream.PaymentIntent, error)
-	FindCharge(ctx context.Context, transactionID uuid.UUID) (*livestream.PaymentIntent, error)
 	Cancel(ctx context.Context, id, key string) (livestream.PaymentIntent, error)
 }
 
@@ -40,6 +42,10 @@ type Transactions struct {
 	Chat   ChatAppender
 	Push   NotificationPublisher
 	Now    func() time.Time
+	// Hold is how long a creator's part of a payment stays pending.
+	Hold time.Duration
+	// Limits are what one payer may send.
+	Limits livestream.TipLimits
 }
 
 // IntentState is what a workflow keeps of a PaymentIntent: no secret of it.
@@ -59,17 +65,26 @@ func (i IntentState) Shown() livestream.TransactionStatus {
 	return livestream.TransactionProcessing
 }
 
+// Unconfirmed says whether nobody has tried to take its money yet.
+func (i IntentState) Unconfirmed() bool {
+	return i.Failure == nil && (i.Status == livestream.IntentRequiresPaymentMethod || i.Status == livestream.IntentRequiresConfirmation)
+}
+
 // TransactionRow is what a workflow needs of a payment's row.
 type TransactionRow struct {
-	Status    livestream.TransactionStatus `json:"status"`
-	IntentID  string                       `json:"intent_id"` // empty before the charge
-	CreatedAt time.Time                    `json:"created_at"`
+	Status      livestream.TransactionStatus `json:"status"`
+	IntentID    string                       `json:"intent_id"`              // empty before Stripe has it
+	AvailableAt *time.Time                   `json:"available_at,omitempty"` // once it is settled
+}
+
+func transactionRowOf(row livestream.Transaction) TransactionRow {
+	return TransactionRow{Status: row.Status, IntentID: row.PaymentIntentID, AvailableAt: row.AvailableAt}
 }
 
 // Create writes the payment's row, queued. One that is there is left as it is.
 func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTransaction) (TransactionRow, error) {
-	row, err := a.Store.Create(ctx, transaction)
-	return TransactionRow{Status: row.Status, IntentID: row.PaymentIntentID, CreatedAt: row.CreatedAt}, edge(err)
+	row, err := a.Store.Create(ctx, transaction, a.Limits)
+	return transactionRowOf(row), edge(err)
 }
 
 // Withdraw cancels a payment whose row was not answered for, if there is one.
@@ -79,14 +94,62 @@ func (a *Transactions) Withdraw(ctx context.Context, id uuid.UUID) error {
 	return edge(unless(err, livestream.CodeTransactionNotFound))
 }
 
-// Charge asks Stripe for the payment and keeps what it answered. The key makes
-// Stripe charge once, however often this runs.
-func (a *Transactions) Charge(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
-	intent, err := a.Stripe.Charge(ctx, chargeOf(transaction, key))
+// CreateIntent has Stripe make a PaymentIntent, which takes no money, and has the row
+// know it. The first one that the row knows stays; one too many is canceled.
+func (a *Transactions) CreateIntent(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
+	intent, err := a.Stripe.CreateIntent(ctx, chargeOf(transaction, key))
 	if err != nil {
 		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
-	return a.keepCharge(ctx, transaction, intent)
+	shown := livestream.TransactionRequiresAction
+	if transaction.PaymentMethod != "" {
+		shown = livestream.TransactionQueued // it is confirmed next
+	}
+	row, err := a.Store.OpenIntent(ctx, transaction.ID, intent, shown)
+	if err != nil {
+		return IntentState{}, edge(err)
+	}
+	if row.PaymentIntentID == intent.ID {
+		return stateOf(intent), nil
+	}
+	stray, err := a.Stripe.Cancel(ctx, intent.ID, key+"/stray")
+	if err != nil {
+		activity.GetLogger(ctx).Warn("cancel a stray PaymentIntent", "payment_intent", intent.ID, "error", err) // reconciliation does
+	}
+	if row.PaymentIntentID == "" { // the payment was given up meanwhile
+		return stateOf(stray), edge(err)
+	}
+	return a.Look(ctx, transaction.ID, row.PaymentIntentID)
+}
+
+// Confirmation asks Stripe to take a payment's money.
+type Confirmation struct {
+	Transaction livestream.NewTransaction
+	IntentID    string
+	Key         string
+	Again       bool // it may have been taken already, or declined
+}
+
+// Confirm takes the money. Stripe does so once, whatever the key is; what was declined
+// is not tried again.
+func (a *Transactions) Confirm(ctx context.Context, c Confirmation) (IntentState, error) {
+	if c.Again {
+		intent, err := a.Stripe.PaymentIntent(ctx, c.IntentID)
+		if err != nil {
+			return IntentState{}, edgeSpread(ctx, ours(err))
+		}
+		if !stateOf(intent).Unconfirmed() {
+			return a.keepConfirmed(ctx, c.Transaction.ID, intent)
+		}
+	}
+	intent, err := a.Stripe.Confirm(ctx, c.IntentID, c.Transaction.PaymentMethod, c.Key)
+	if livestream.CodeOf(err) == "payment_intent_unexpected_state" { // it is confirmed, or was canceled
+		return a.Look(ctx, c.Transaction.ID, c.IntentID)
+	}
+	if err != nil {
+		return IntentState{}, edgeSpread(ctx, ours(err))
+	}
+	return a.keepConfirmed(ctx, c.Transaction.ID, intent)
 }
 
 // ours takes a request of ours that Stripe does not understand for an outage:
@@ -98,29 +161,6 @@ func ours(err error) error {
 		return livestream.Unavailable("the payment provider", err)
 	}
 	return err
-}
-
-// Reconcile looks for a PaymentIntent that an attempt made whose answer was
-// lost, and charges only when there is none.
-func (a *Transactions) Reconcile(ctx context.Context, transaction livestream.NewTransaction, key string) (IntentState, error) {
-	found, err := a.Stripe.FindCharge(ctx, transaction.ID)
-	if err != nil {
-		return IntentState{}, edgeSpread(ctx, ours(err))
-	}
-	if found != nil {
-		return a.keepCharge(ctx, transaction, *found)
-	}
-	return a.Charge(ctx, transaction, key)
-}
-
-// Find looks for a PaymentIntent that an attempt made; nil when there is none.
-func (a *Transactions) Find(ctx context.Context, id uuid.UUID) (*IntentState, error) {
-	found, err := a.Stripe.FindCharge(ctx, id)
-	if err != nil || found == nil {
-		return nil, edge(ours(err))
-	}
-	state, err := a.keep(ctx, id, *found)
-	return &state, err
 }
 
 // Look asks Stripe where the payment is: events may be late, doubled or out of
@@ -150,16 +190,22 @@ func (a *Transactions) Cancel(ctx context.Context, id uuid.UUID, intentID, key s
 
 // Settle books the paid tip: row, ledger and the creator's notification in one
 // transaction.
-func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) error {
-	settled, err := a.Store.Settle(ctx, id, a.Now())
+func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) (TransactionRow, error) {
+	settled, err := a.Store.Settle(ctx, id, a.Now(), a.Hold)
 	if err != nil {
-		return edge(err)
+		return TransactionRow{}, edge(err)
 	}
 	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), User: &settled.RecipientID}
 	if err := a.Push.Publish(ctx, push); err != nil {
 		activity.GetLogger(ctx).Warn("push tip_received", "transaction_id", id, "error", err)
 	}
-	return nil
+	return transactionRowOf(settled), nil
+}
+
+// Release makes what is left of a payment its creator's to use.
+func (a *Transactions) Release(ctx context.Context, id uuid.UUID) error {
+	_, err := a.Store.Release(ctx, id, a.Now())
+	return edge(err)
 }
 
 // Announce shows the tip in the stream's chat.
@@ -185,10 +231,10 @@ type TransactionFailure struct {
 	Failure livestream.Failure
 }
 
-// Fail writes the payment's end and why.
-func (a *Transactions) Fail(ctx context.Context, end TransactionFailure) error {
-	_, err := a.Store.Fail(ctx, end.ID, end.Status, end.Failure, a.Now())
-	return edge(err)
+// Fail writes the payment's end and why, and gives what the row is then.
+func (a *Transactions) Fail(ctx context.Context, end TransactionFailure) (TransactionRow, error) {
+	row, err := a.Store.Fail(ctx, end.ID, end.Status, end.Failure, a.Now())
+	return transactionRowOf(row), edge(err)
 }
 
 // keep shows the payment's state to its payer.
@@ -196,14 +242,14 @@ func (a *Transactions) keep(ctx context.Context, id uuid.UUID, intent livestream
 	return a.keepAs(ctx, id, intent, stateOf(intent).Shown())
 }
 
-// keepCharge is keep for the answer to a charge. A payment method that was declined
-// leaves its payer nothing to do: the end is on its way.
-func (a *Transactions) keepCharge(ctx context.Context, transaction livestream.NewTransaction, intent livestream.PaymentIntent) (IntentState, error) {
+// keepConfirmed is keep for the answer to a confirmation. A payment method that was
+// declined leaves its payer nothing to do: the end is on its way.
+func (a *Transactions) keepConfirmed(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent) (IntentState, error) {
 	shown := stateOf(intent).Shown()
-	if transaction.PaymentMethod != "" && intent.Status == livestream.IntentRequiresPaymentMethod {
+	if intent.Status == livestream.IntentRequiresPaymentMethod {
 		shown = livestream.TransactionProcessing
 	}
-	return a.keepAs(ctx, transaction.ID, intent, shown)
+	return a.keepAs(ctx, id, intent, shown)
 }
 
 func (a *Transactions) keepAs(ctx context.Context, id uuid.UUID, intent livestream.PaymentIntent, shown livestream.TransactionStatus) (IntentState, error) {
@@ -220,6 +266,6 @@ func stateOf(intent livestream.PaymentIntent) IntentState {
 func chargeOf(t livestream.NewTransaction, key string) livestream.Charge {
 	return livestream.Charge{
 		Key: key, TransactionID: t.ID, WorkflowID: t.WorkflowID, Amount: t.Amount, Currency: t.Currency,
-		PaymentMethod: t.PaymentMethod, Description: string(t.Kind) + " " + t.ID.String(),
+		Description: string(t.Kind) + " " + t.ID.String(),
 	}
 }

@@ -71,6 +71,7 @@ type (
 		Amount     int64        `json:"amount"`
 		WorkflowID string       `json:"workflow_id"`
 		IntentID   string       `json:"stripe_payment_intent_id"`
+		Refunded   int64        `json:"refunded_amount"`
 		Failure    *failureView `json:"failure"`
 	}
 	notificationView struct {
@@ -285,6 +286,29 @@ func (m member) paid(id, status string) transactionView {
 		return transaction.Status == status
 	})
 	return transaction
+}
+
+// mustTip tips and waits until it is booked.
+func (m member) mustTip(creator member, method string) transactionView {
+	m.s.Helper()
+	tip, err := m.tip(uuid.NewString(), map[string]any{"recipient_id": creator.id, "payment_method": method})
+	require.NoError(m.s, err)
+	tip = m.paid(tip.ID, "succeeded")
+	m.s.completed(tip.WorkflowID)
+	return tip
+}
+
+// refund gives so much of a payment back.
+func (m member) refund(id string, amount int) (transaction transactionView) {
+	m.s.Helper()
+	m.must(http.MethodPost, "/api/transactions/"+id+"/refund", map[string]any{"amount": amount}, &transaction)
+	return transaction
+}
+
+// refunded waits until so much of a payment has gone back.
+func (m member) refunded(id string, amount int64) {
+	m.s.Helper()
+	m.s.until("the money has gone back", func() bool { return m.transaction(id).Refunded == amount })
 }
 
 // balance is what a creator has in US dollars, in cents.

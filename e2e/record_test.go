@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"net/http"
@@ -12,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -65,6 +63,14 @@ var paths = map[string]func(*stack) (workflowID string){
 	"payment_unavailable":    nil, // needs a database that is away
 	"payment_reset":          paymentReset,
 	"payment_reset_unbooked": nil, // needs a Stripe whose events do not come
+	"refund_succeeded":       refundSucceeded,
+	"refund_pending":         refundPending,
+	"refund_refused":         refundRefused,
+	"refund_queued":          nil, // needs a Stripe that is away
+	"hold_released":          nil, // needs a short one
+	"hold_refunded":          nil,
+	"event_applied":          eventApplied,
+	"event_foreign":          eventForeign,
 	"housekeeping":           scheduled("housekeeping"),
 	"views":                  scheduled("views"),
 }
@@ -117,15 +123,13 @@ func recordAll(t *testing.T, dir string) {
 	t.Run("without Stripe", func(t *testing.T) {
 		t.Parallel()
 		s := newStack(t, api|worker)
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Minute) // the pauses grow
-		t.Cleanup(cancel)
-		s.ctx = ctx
-		s.stripe.SetFaults(stripesim.Faults{CutBefore: 1})
 		ada, bob := s.register("ada"), s.register("bob")
+		paid := bob.mustTip(ada, "pm_card_visa")
+		s.stripe.SetFaults(stripesim.Faults{CutBefore: 1})
+		refund := s.refundOf(ada.refund(paid.ID, 200))
+		s.until("the refund waits", func() bool { return s.refund(refund).Attempts > 0 })
 		queued, retried, givenUp := s.queued(ada, bob), s.queued(ada, bob), s.queued(ada, bob)
 		require.NoError(t, s.temporal.CancelWorkflow(s.ctx, givenUp.WorkflowID, ""))
-		s.until("the pause is long enough for a new key", func() bool { return s.payment(retried).Attempts >= 5 })
-		s.until("a new key is due", func() bool { return s.due(retried) })
 		s.stripe.SetFaults(stripesim.Faults{})
 		s.signal(retried.WorkflowID, workflows.SignalRetry, nil)
 		bob.paid(givenUp.ID, "canceled")
@@ -135,7 +139,8 @@ func recordAll(t *testing.T, dir string) {
 		bob.paid(retried.ID, "succeeded")
 		s.completed(queued.WorkflowID)
 		s.completed(retried.WorkflowID)
-		require.Equal(t, 1, s.payment(retried).Generation)
+		s.completed(refund)
+		s.record(dir, "refund_queued", refund, "")
 		s.record(dir, "payment_queued", queued.WorkflowID, "")
 		s.record(dir, "payment_retried", retried.WorkflowID, "")
 
@@ -147,6 +152,21 @@ func recordAll(t *testing.T, dir string) {
 		bob.paid(tip.ID, "succeeded")
 		s.completed(tip.WorkflowID)
 		s.record(dir, "payment_reset_unbooked", tip.WorkflowID, "")
+	})
+	t.Run("with a short hold", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t, api)
+		impatient := devstack.NewRole(s.env, s.env.Dir, "worker", free(t), []string{"worker", "--queues", devstack.WorkerQueues}, "PAYOUT_HOLD=5s")
+		require.NoError(t, impatient.Launch(s.ctx))
+		t.Cleanup(impatient.Kill)
+		ada, bob := s.register("ada"), s.register("bob")
+		released, refunded := bob.mustTip(ada, "pm_card_visa"), bob.mustTip(ada, "pm_card_visa")
+		s.shell(`temporal workflow update execute --workflow-id "hold/$ID" --name refund --input '{"amount": 200}'`, map[string]string{"ID": refunded.ID})
+		s.completed("hold/" + released.ID)
+		s.completed("hold/" + refunded.ID)
+		bob.refunded(refunded.ID, 200)
+		s.record(dir, "hold_released", "hold/"+released.ID, "")
+		s.record(dir, "hold_refunded", "hold/"+refunded.ID, "")
 	})
 	t.Run("without the database", func(t *testing.T) {
 		t.Parallel()
@@ -450,6 +470,76 @@ func newTip(s *stack, payer member) livestream.NewTransaction {
 	}
 }
 
+func refundSucceeded(s *stack) string {
+	ada, bob := s.register("ada"), s.register("bob")
+	id := s.refundOf(ada.refund(bob.mustTip(ada, "pm_card_visa").ID, 200))
+	s.completed(id)
+	return id
+}
+
+func refundPending(s *stack) string {
+	ada, bob := s.register("ada"), s.register("bob")
+	tip := bob.mustTip(ada, "pm_card_pendingRefund")
+	id := s.refundOf(ada.refund(tip.ID, 200))
+	s.completed(id)
+	return id
+}
+
+func refundRefused(s *stack) string {
+	ada, bob := s.register("ada"), s.register("bob")
+	tip := bob.mustTip(ada, "pm_card_visa")
+	id, err := uuid.NewV7()
+	require.NoError(s, err)
+	err = steer.New(s.temporal).SubmitRefund(s.ctx, livestream.NewRefund{ID: id, TransactionID: uuid.MustParse(tip.ID), Amount: 501})
+	require.Equal(s, livestream.CodeRefundExceedsCharge, livestream.CodeOf(err))
+	s.completed(workflows.RefundID(id))
+	return workflows.RefundID(id)
+}
+
+// eventApplied is about a payment that is closed.
+func eventApplied(s *stack) string {
+	ada, bob := s.register("ada"), s.register("bob")
+	tip := bob.mustTip(ada, "pm_card_visa")
+	return s.event(livestream.StripeEvent{Object: "payment_intent", Type: "payment_intent.succeeded", PaymentIntentID: tip.IntentID})
+}
+
+// eventForeign is about a payment that was made with the same account elsewhere.
+func eventForeign(s *stack) string {
+	ada, bob := s.register("ada"), s.register("bob")
+	tip := bob.mustTip(ada, "pm_card_visa")
+	_, err := s.db.Exec(s.ctx, "UPDATE transactions SET payment_intent_id = NULL WHERE id = $1", tip.ID)
+	require.NoError(s, err)
+	return s.event(livestream.StripeEvent{Object: "payment_intent", Type: "payment_intent.succeeded", PaymentIntentID: tip.IntentID})
+}
+
+// event delivers an event that no open workflow waits for, and waits until it is
+// applied.
+func (s *stack) event(event livestream.StripeEvent) string {
+	s.Helper()
+	event.ID = "evt_" + uuid.NewString()
+	require.NoError(s, steer.New(s.temporal).DeliverStripeEvent(s.ctx, event))
+	id := workflows.StripeEventID(event.ID)
+	s.completed(id)
+	return id
+}
+
+// refund is what a refund's workflow says of itself.
+func (s *stack) refund(workflowID string) (state workflows.RefundState) {
+	s.Helper()
+	value, err := s.temporal.QueryWorkflow(s.ctx, workflowID, "", workflows.QueryRefund)
+	require.NoError(s, err)
+	require.NoError(s, value.Get(&state))
+	return state
+}
+
+// refundOf is the workflow of a payment's only refund.
+func (s *stack) refundOf(tip transactionView) string {
+	s.Helper()
+	var id uuid.UUID
+	require.NoError(s, s.db.QueryRow(s.ctx, "SELECT id FROM refunds WHERE transaction_id = $1", tip.ID).Scan(&id))
+	return workflows.RefundID(id)
+}
+
 func paymentReset(s *stack) string {
 	id := paymentSucceeded(s)
 	s.reset(id)
@@ -487,27 +577,6 @@ func (s *stack) queued(creator, payer member) transactionView {
 	require.NoError(s, err)
 	require.Equal(s, "queued", tip.Status)
 	return tip
-}
-
-// payment is what a payment's workflow says of itself.
-func (s *stack) payment(tip transactionView) (state workflows.PaymentState) {
-	s.Helper()
-	value, err := s.temporal.QueryWorkflow(s.ctx, tip.WorkflowID, "", workflows.QueryPayment)
-	require.NoError(s, err)
-	require.NoError(s, value.Get(&state))
-	return state
-}
-
-// due says whether Stripe's search would find by now what the last attempt made.
-func (s *stack) due(tip transactionView) bool {
-	s.Helper()
-	var last time.Time
-	for _, event := range s.history(tip.WorkflowID) {
-		if event.EventType == enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED {
-			last = event.EventTime.AsTime()
-		}
-	}
-	return time.Since(last) > 125*time.Second
 }
 
 func (s *stack) reset(workflowID string) {

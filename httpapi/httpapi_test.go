@@ -25,6 +25,7 @@ import (
 	temporal "go.temporal.io/sdk/client"
 	"go.uber.org/zap"
 
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/httpapi/contracttest"
@@ -52,9 +53,11 @@ type product struct {
 	url    string
 	server *httpapi.Server
 	stripe *stripesim.Server
-	db     *postgres.DB
-	tokens *auth.Tokens
-	bucket *s3.Bucket
+	// stripeURL is where the simulator is.
+	stripeURL string
+	db        *postgres.DB
+	tokens    *auth.Tokens
+	bucket    *s3.Bucket
 	// bucketName is the bucket's.
 	bucketName string
 	dsn        string
@@ -183,6 +186,7 @@ func newProduct(tb testing.TB, o options) *product {
 	tb.Cleanup(p.stripe.Close)
 	simulator := httptest.NewServer(p.stripe)
 	tb.Cleanup(simulator.Close)
+	p.stripeURL = simulator.URL
 	provider, err := stripe.New(stripe.Config{SecretKey: "sk_test_x", BaseURL: simulator.URL})
 	require.NoError(tb, err)
 	webhooks, err := stripe.NewWebhooks([]string{webhookSecret})
@@ -191,7 +195,9 @@ func newProduct(tb testing.TB, o options) *product {
 	now := func() time.Time { return time.Now().UTC() }
 	push, wf := redis.NewNotifications(cache), client.New(connection)
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits}, httpapi.Deps{
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits,
+		TipRanges: map[string]livestream.AmountRange{"jpy": {Min: 200, Max: 5000}},
+	}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: media, MediaCookies: o.cookies, Views: redis.NewViews(cache),
@@ -219,9 +225,12 @@ func newProduct(tb testing.TB, o options) *product {
 		},
 		Views: p.views,
 		Transactions: &activities.Transactions{
-			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Now: now,
+			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Now: now, Hold: time.Hour,
 		},
-		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now},
+		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now, Hold: time.Hour},
+		StripeEvents: &activities.StripeEvents{
+			Payments: postgres.NewTransactions(p.db), Refunds: postgres.NewRefunds(p.db), Disputes: postgres.NewDisputes(p.db), Stripe: provider, Now: now, Hold: time.Hour,
+		},
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
 		w, err := workers.New(connection, queue, steps, workers.Limits{}, func(err error) { tb.Log("a worker ended", err) })
@@ -240,6 +249,16 @@ func (p *product) exec(t *testing.T, sql string, args ...any) {
 	defer conn.Close(context.Background())
 	_, err = conn.Exec(t.Context(), sql, args...)
 	require.NoError(t, err)
+}
+
+// number asks the database for one.
+func (p *product) number(t *testing.T, sql string, args ...any) (n int64) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), p.dsn)
+	require.NoError(t, err)
+	defer conn.Close(context.Background())
+	require.NoError(t, conn.QueryRow(t.Context(), sql, args...).Scan(&n))
+	return n
 }
 
 // answer is what the API said.

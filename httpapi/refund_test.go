@@ -1,7 +1,10 @@
 package httpapi_test
 
 import (
+	"fmt"
 	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -147,4 +150,77 @@ func TestRefundsOutlastAnOutageOfStripe(t *testing.T) {
 	require.Eventually(t, func() bool { return bob.get("/api/transactions/" + id).json(t)["refunded_amount"] == 200.0 }, time.Minute, 100*time.Millisecond)
 	require.EqualValues(t, 200, p.givenBack(id), "none of them twice")
 	require.JSONEq(t, `{"balances":[{"currency":"usd","available":0,"pending":270}]}`, ada.balance())
+}
+
+// What Stripe tells of a payment whose workflow is closed reaches the ledger all the
+// same.
+func TestEventsOfClosedPaymentsReachTheLedger(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	pay := func(method string) string {
+		in := tip(ada.id)
+		in["payment_method"] = method
+		id := bob.post("/api/transactions", in, "Idempotency-Key", uuid.NewString()).ok(t, http.StatusCreated).text(t, "id")
+		bob.settled(id)
+		return id
+	}
+	holds := func(available, pending int) {
+		t.Helper()
+		want := fmt.Sprintf(`{"balances":[{"available":%d,"currency":"usd","pending":%d}]}`, available, pending)
+		require.Eventually(t, func() bool { return strings.TrimSpace(ada.balance()) == want }, time.Minute, 50*time.Millisecond, "%s is not %s", ada.balance(), want)
+	}
+	// Somebody gives it back at Stripe's dashboard.
+	id := pay("pm_card_visa")
+	p.atStripe(t, "/v1/refunds", url.Values{"payment_intent": {bob.get("/api/transactions/"+id).text(t, "stripe_payment_intent_id")}, "amount": {"100"}})
+	bob.refunded(id, 100)
+	holds(0, 360)
+
+	// A refund that had succeeded comes back.
+	back := pay("pm_card_refundFail")
+	ada.post("/api/transactions/"+back+"/refund", nil).ok(t, http.StatusAccepted)
+	c := fmt.Sprintf("SELECT count(*) FROM refunds WHERE transaction_id = '%s' AND status = 'failed'", back)
+	require.Eventually(t, func() bool { return p.number(t, c) == 1 }, time.Minute, 50*time.Millisecond)
+	require.Equal(t, "succeeded", bob.refunded(back, 0)["status"])
+	holds(0, 360+450)
+
+	// A payer goes to their bank, which decides.
+	disputed := pay("pm_card_createDispute")
+	holds(0, 360+450)
+	dispute := p.disputeOf(t, bob.get("/api/transactions/"+disputed).text(t, "stripe_payment_intent_id"))
+	p.atStripe(t, "/v1/disputes/"+dispute, url.Values{"evidence[uncategorized_text]": {"winning_evidence"}})
+	holds(0, 360+2*450)
+	lost := pay("pm_card_createDispute")
+	dispute = p.disputeOf(t, bob.get("/api/transactions/"+lost).text(t, "stripe_payment_intent_id"))
+	p.atStripe(t, "/v1/disputes/"+dispute+"/close", nil)
+	require.Eventually(t, func() bool {
+		return p.number(t, "SELECT count(*) FROM disputes WHERE id = $1 AND status = 'lost'", dispute) == 1
+	}, time.Minute, 50*time.Millisecond)
+	holds(0, 360+2*450)
+}
+
+// atStripe does what somebody does at Stripe, past us.
+func (p *product) atStripe(t *testing.T, path string, form url.Values) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, p.stripeURL+path, strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer sk_test_x")
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusOK, response.StatusCode)
+}
+
+// disputeOf waits for the dispute of a payment.
+func (p *product) disputeOf(t *testing.T, intent string) (id string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		for _, dispute := range p.stripe.Disputes() {
+			if dispute.PaymentIntent == intent {
+				id = dispute.ID
+			}
+		}
+		return id != ""
+	}, time.Minute, 50*time.Millisecond)
+	return id
 }

@@ -39,6 +39,8 @@ type Config struct {
 	// believed; none by default.
 	TrustedProxies []string
 	Limits         Limits
+	// TipRanges narrow what a tip may be, by currency.
+	TipRanges map[string]livestream.AmountRange
 }
 
 // Deps are what the handlers work with.

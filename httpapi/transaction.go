@@ -3,8 +3,10 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/unicode/norm"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/workflows"
@@ -29,6 +31,10 @@ func (s *Server) CreateTransaction(ctx context.Context, request CreateTransactio
 	if !livestream.KnownCurrency(in.Currency) {
 		return nil, livestream.Invalid("currency", "is no currency of ISO 4217")
 	}
+	if r, narrow := s.config.TipRanges[in.Currency]; narrow && (in.Amount < r.Min || in.Amount > r.Max) {
+		return nil, livestream.Invalid("amount", "must be from %d to %d in %s", r.Min, r.Max, in.Currency)
+	}
+	message := strings.TrimSpace(norm.NFC.String(value(in.Message, "")))
 	me := memberOf(ctx).UserID
 	return idempotent(ctx, s, "transaction", key, in, func(id uuid.UUID) (CreateTransactionResponseObject, int, error) {
 		recipient, err := s.recipient(ctx, in)
@@ -38,9 +44,12 @@ func (s *Server) CreateTransaction(ctx context.Context, request CreateTransactio
 		if recipient == me {
 			return nil, 0, livestream.Errorf(livestream.CodeCannotTipSelf, "you cannot tip yourself")
 		}
+		if err := s.mayBeSaid(ctx, in.StreamID, message); err != nil {
+			return nil, 0, err
+		}
 		err = s.deps.Workflows.SubmitPayment(ctx, livestream.NewTransaction{
 			ID: id, WorkflowID: workflows.PaymentID(me, *key), Kind: livestream.TransactionKind(in.Kind), Amount: in.Amount, Currency: in.Currency,
-			SenderID: me, RecipientID: recipient, StreamID: in.StreamID, Message: value(in.Message, ""), PaymentMethod: value(in.PaymentMethod, ""),
+			SenderID: me, RecipientID: recipient, StreamID: in.StreamID, Message: message, PaymentMethod: value(in.PaymentMethod, ""),
 		})
 		if err != nil {
 			return nil, 0, err
@@ -70,6 +79,20 @@ func (s *Server) recipient(ctx context.Context, in *TransactionInput) (uuid.UUID
 		err = livestream.Errorf(livestream.CodeStreamNotLive, "this stream has ended; tip its creator instead")
 	}
 	return stream.UserID, err
+}
+
+// mayBeSaid checks a tip's message by the rules of the chat that shows it.
+//
+// Errors: blocked_term.
+func (s *Server) mayBeSaid(ctx context.Context, streamID *uuid.UUID, message string) error {
+	if streamID == nil || message == "" {
+		return nil
+	}
+	rules, err := s.deps.Chats.Rules(ctx, *streamID)
+	if err == nil && rules.Settings.Blocked(message) {
+		err = livestream.Errorf(livestream.CodeBlockedTerm, "the message has a term that is blocked here")
+	}
+	return err
 }
 
 func (s *Server) ListTransactions(ctx context.Context, request ListTransactionsRequestObject) (ListTransactionsResponseObject, error) {

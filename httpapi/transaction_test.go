@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -86,7 +87,7 @@ func TestSameKeyIsOnePayment(t *testing.T) {
 	ada, bob, eve := p.mustRegister(t), p.mustRegister(t), p.mustRegister(t)
 	var (
 		wait    sync.WaitGroup
-		answers [20]answer
+		answers [50]answer
 	)
 	for i := range answers {
 		wait.Add(1)
@@ -174,5 +175,42 @@ func TestWebhookIsRefusedWithoutAGoodSignature(t *testing.T) {
 	stripe.post("/api/webhooks/stripe", body).problem(t, http.StatusBadRequest, "invalid_request")
 	for range 2 { // an event that was seen before changes nothing
 		stripe.post("/api/webhooks/stripe", body, "Stripe-Signature", stripesim.Sign(body, webhookSecret, time.Now())).ok(t, http.StatusOK)
+	}
+}
+
+func TestTipKeepsToTheRulesOfTheChat(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	stream := ada.mustStart(nil)
+	in := tip(ada.id)
+	delete(in, "recipient_id")
+	in["stream_id"] = stream
+	ada.do(http.MethodPatch, "/api/streams/"+stream+"/chat/settings", map[string]any{"blocked_terms": []string{"coffee"}}).ok(t, http.StatusOK)
+	in["message"] = "for the COFFEE"
+	bob.post("/api/transactions", in, "Idempotency-Key", "blocked").problem(t, http.StatusUnprocessableEntity, "blocked_term")
+	in["message"] = "  for the Cafe\u0301 "
+	made := bob.post("/api/transactions", in, "Idempotency-Key", "blocked 2").ok(t, http.StatusCreated)
+	require.Equal(t, "for the Caf\u00e9", made.text(t, "message"), "as the chat shows it")
+
+	ada.do(http.MethodPut, "/api/streams/"+stream+"/chat/bans/"+bob.id, map[string]any{}).ok(t, http.StatusNoContent)
+	bob.post("/api/transactions", in, "Idempotency-Key", "banned").problem(t, http.StatusForbidden, "banned")
+	bob.post("/api/transactions", tip(ada.id), "Idempotency-Key", "banned 2").problem(t, http.StatusForbidden, "banned")
+	ada.do(http.MethodDelete, "/api/streams/"+stream+"/chat/bans/"+bob.id, nil).ok(t, http.StatusNoContent)
+	bob.post("/api/transactions", tip(ada.id), "Idempotency-Key", "forgiven").ok(t, http.StatusCreated)
+}
+
+func TestTipsHaveRangesByCurrency(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	for amount, status := range map[int]int{199: http.StatusBadRequest, 200: http.StatusCreated, 5000: http.StatusCreated, 5001: http.StatusBadRequest} {
+		in := tip(ada.id)
+		in["currency"], in["amount"] = "jpy", amount
+		got := bob.post("/api/transactions", in, "Idempotency-Key", fmt.Sprint("jpy ", amount))
+		require.Equal(t, status, got.status, "%s", got.body)
+		if status != http.StatusCreated {
+			require.Contains(t, string(got.body), "must be from 200 to 5000 in jpy")
+			continue
+		}
+		require.EqualValues(t, amount/10, bob.settled(got.text(t, "id"))["fee_amount"], "yen have no hundredths")
 	}
 }

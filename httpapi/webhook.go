@@ -17,8 +17,8 @@ type StripeEvents interface {
 	MarkDelivered(ctx context.Context, id string) error
 }
 
-// StripeWebhook stores an event before it is acknowledged and hands it to its
-// payment. When that cannot be done now, Stripe is told so and sends it again.
+// StripeWebhook stores an event before it is acknowledged and hands it to whom it
+// concerns. When that cannot be done now, Stripe is told so and sends it again.
 func (s *Server) StripeWebhook(ctx context.Context, request StripeWebhookRequestObject) (StripeWebhookResponseObject, error) {
 	body, _ := ctx.Value(rawBodyKey).([]byte)
 	event, err := s.deps.Webhooks.ParseWebhook(body, request.Params.StripeSignature)
@@ -29,10 +29,8 @@ func (s *Server) StripeWebhook(ctx context.Context, request StripeWebhookRequest
 	if err != nil {
 		return nil, err
 	}
-	if !delivered && event.WorkflowID != "" {
-		// A payment that is closed has nothing to learn from it.
-		err := s.deps.Workflows.DeliverStripeEvent(ctx, event)
-		if err != nil && livestream.CodeOf(err) != livestream.CodeNotFound {
+	if !delivered && (event.WorkflowID != "" || event.MovesMoney()) {
+		if err := s.deps.Workflows.DeliverStripeEvent(ctx, event); err != nil {
 			return nil, err
 		}
 		if err := s.deps.StripeEvents.MarkDelivered(ctx, event.ID); err != nil {

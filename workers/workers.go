@@ -24,6 +24,7 @@ type Activities struct {
 	Media         *activities.Media
 	Transactions  *activities.Transactions
 	Refunds       *activities.Refunds
+	StripeEvents  *activities.StripeEvents
 	Housekeeping  *activities.Housekeeping
 	Views         *activities.Views
 }
@@ -90,9 +91,12 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		w.RegisterActivity(a.Media)
 	case workflows.QueuePayment:
 		w.RegisterWorkflow(workflows.Payment)
+		w.RegisterWorkflow(workflows.Hold)
 		w.RegisterWorkflow(workflows.Refund)
 		w.RegisterActivity(a.Transactions)
+		w.RegisterWorkflow(workflows.StripeEvent)
 		w.RegisterActivity(a.Refunds)
+		w.RegisterActivity(a.StripeEvents)
 	default:
 		return nil, fmt.Errorf("there is no queue %q; there are %v", queue, Queues)
 	}

@@ -31,3 +31,10 @@ func PaymentID(payer uuid.UUID, idempotencyKey string) string {
 
 // RefundID is the id of a refund's workflow.
 func RefundID(refund uuid.UUID) string { return "refund/" + refund.String() }
+
+// HoldID is the id of the workflow that keeps a payment pending for its creator.
+func HoldID(transaction uuid.UUID) string { return "hold/" + transaction.String() }
+
+// StripeEventID is the id of the workflow that applies an event which no open workflow
+// waits for.
+func StripeEventID(event string) string { return "stripe_event/" + event }

@@ -12,8 +12,8 @@ import (
 	"github.com/livestream-pro/livestream-pro/activities"
 )
 
-// Attempts is how it goes with what Stripe has to be asked for until it answers.
-type Attempts struct {
+// Insistence is how it goes with what Stripe has to be asked for until it answers.
+type Insistence struct {
 	Attempts   int        `json:"attempts"`   // slow ones
 	Generation int        `json:"generation"` // of the key
 	LastError  string     `json:"last_error,omitempty"`
@@ -27,7 +27,7 @@ type Attempts struct {
 // kind raises the key's generation. An answer that was lost does not: the request may
 // still be worked on, and under its key it has its effect once. show tells operators
 // of what changed.
-func (a *Attempts) insist(ctx workflow.Context, what string, show func(), ask func(ctx workflow.Context) error) error {
+func (a *Insistence) insist(ctx workflow.Context, what string, show func(workflow.Context), ask func(ctx workflow.Context) error) error {
 	err := ask(quick(ctx, what))
 	for again := 1; again < quickAttempts && failedAtStripe(err); again++ {
 		a.Generation++
@@ -37,7 +37,7 @@ func (a *Attempts) insist(ctx workflow.Context, what string, show func(), ask fu
 		err = ask(quick(ctx, what))
 	}
 	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
-		if temporal.IsCanceledError(err) || !again(err) {
+		if temporal.IsCanceledError(err) || !mayHelp(err) {
 			return err
 		}
 		if failedAtStripe(err) {
@@ -49,15 +49,18 @@ func (a *Attempts) insist(ctx workflow.Context, what string, show func(), ask fu
 		}
 		err = ask(once(ctx, fmt.Sprintf("%s, slow attempt %d", what, a.Attempts)))
 	}
-	a.LastError, a.NextTry = "", nil
+	if a.NextTry != nil {
+		a.LastError, a.NextTry = "", nil
+		show(ctx)
+	}
 	return nil
 }
 
 // pause waits for the next slow attempt, or for an operator who wants it now.
-func (a *Attempts) pause(ctx workflow.Context, what string, wait time.Duration, cause error, show func()) error {
+func (a *Insistence) pause(ctx workflow.Context, what string, wait time.Duration, cause error, show func(workflow.Context)) error {
 	next := workflow.Now(ctx).Add(wait)
 	a.LastError, a.NextTry = reason(cause), &next
-	show()
+	show(ctx)
 	retry := workflow.GetSignalChannel(ctx, SignalRetry)
 	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 		Timeout:      wait,
@@ -67,8 +70,16 @@ func (a *Attempts) pause(ctx workflow.Context, what string, wait time.Duration, 
 	return err
 }
 
+// attributes are what operators search for: why it waits, and until when.
+func (a *Insistence) attributes() []temporal.SearchAttributeUpdate {
+	if a.NextTry == nil {
+		return []temporal.SearchAttributeUpdate{AttrPaymentError.ValueUnset(), AttrPaymentNextTry.ValueUnset()}
+	}
+	return []temporal.SearchAttributeUpdate{AttrPaymentError.ValueSet(keyword(a.LastError)), AttrPaymentNextTry.ValueSet(*a.NextTry)}
+}
+
 // details are the lines that operators read of it.
-func (a *Attempts) details() (lines string) {
+func (a *Insistence) details() (lines string) {
 	if a.LastError != "" {
 		lines += "\n\nlast error: " + a.LastError
 	}
@@ -78,8 +89,8 @@ func (a *Attempts) details() (lines string) {
 	return lines
 }
 
-// again says whether asking again may give another answer.
-func again(err error) bool {
+// mayHelp says whether asking again may give another answer.
+func mayHelp(err error) bool {
 	var app *temporal.ApplicationError
 	if !errors.As(err, &app) || !app.NonRetryable() {
 		return true

@@ -38,18 +38,10 @@ const (
 	quickAttempts = 3
 	quickPause    = 300 * time.Millisecond
 
-	// slowRetryFirst and slowRetryMax space out the attempts to charge once the
-	// quick ones are used up. The longest pause is one after which a new key is safe.
+	// slowRetryFirst and slowRetryMax space out the attempts at Stripe once the quick
+	// ones are used up.
 	slowRetryFirst = 10 * time.Second
-	slowRetryMax   = searchOutage + 5*time.Minute
-
-	// searchLag is how long Stripe's search may take to find what was just made:
-	// under a minute, by its documentation, and as much again.
-	searchLag = 2 * time.Minute
-
-	// searchOutage is how long it may take while Stripe has an outage: up to an hour,
-	// by its documentation.
-	searchOutage = 65 * time.Minute
+	slowRetryMax   = time.Hour
 
 	// retryWindow is how long a failed archive waits for an operator.
 	retryWindow = 30 * 24 * time.Hour

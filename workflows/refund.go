@@ -24,7 +24,7 @@ type RefundInput struct {
 
 // RefundState is what a Refund workflow knows.
 type RefundState struct {
-	Attempts
+	Insistence
 	Status   livestream.RefundStatus `json:"status"`
 	Amount   int64                   `json:"amount"` // minor units
 	Currency string                  `json:"currency,omitempty"`
@@ -115,7 +115,7 @@ func (r *refund) giveBack(ctx workflow.Context) error {
 		return nil
 	}
 	if r.StripeID == "" {
-		err := r.insist(ctx, "refund", func() { r.describe(ctx) }, func(ctx workflow.Context) error {
+		err := r.insist(ctx, "give it back", r.show, func(ctx workflow.Context) error {
 			return workflow.ExecuteActivity(ctx, refundSteps.SendRefund, r.request()).Get(ctx, &r.StripeID)
 		})
 		if err != nil {
@@ -172,14 +172,17 @@ func (r *refund) refused(ctx workflow.Context, cause error) error {
 
 func (r *refund) status(ctx workflow.Context, to livestream.RefundStatus) {
 	r.Status = to
-	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrPaymentStatus.ValueSet(string(to))); err != nil {
-		workflow.GetLogger(ctx).Error("search attributes", "error", err)
-	}
+	r.show(ctx)
+}
+
+// show tells operators where the refund is.
+func (r *refund) show(ctx workflow.Context) {
+	upsert(ctx, append(r.attributes(), AttrPaymentStatus.ValueSet(string(r.Status)))...)
 	r.describe(ctx)
 }
 
 func (r *refund) describe(ctx workflow.Context) {
-	details := fmt.Sprintf("**%s**: %d %s (minor units) of transaction `%s`", r.Status, r.Amount, r.Currency, r.in.TransactionID)
+	details := fmt.Sprintf("**%s**: %s of transaction `%s`", r.Status, livestream.FormatMoney(r.Amount, r.Currency), r.in.TransactionID)
 	if r.StripeID != "" {
 		details += fmt.Sprintf("\n\n`%s` at Stripe", r.StripeID)
 	}

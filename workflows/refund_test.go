@@ -38,7 +38,7 @@ func (c *counter) Create(_ context.Context, r livestream.NewRefund) (livestream.
 func (c *counter) Any(context.Context, uuid.UUID) (livestream.Transaction, error) {
 	return livestream.Transaction{PaymentIntentID: "pi_1", Currency: "usd", Amount: 500}, nil
 }
-func (c *counter) Book(_ context.Context, r livestream.StripeRefund, _ time.Time) (livestream.Refund, error) {
+func (c *counter) Book(_ context.Context, r livestream.StripeRefund, _ time.Time, _ time.Duration) (livestream.Refund, error) {
 	c.booked = append(c.booked, r.Status)
 	row := livestream.Refund{Status: livestream.RefundPending, StripeRefundID: r.ID, Failure: r.Failure}
 	switch r.Status {

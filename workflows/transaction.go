@@ -33,19 +33,18 @@ type StripeEventSignal struct {
 
 // PaymentState is what a Payment workflow knows.
 type PaymentState struct {
-	Status     livestream.TransactionStatus `json:"status"`
-	Intent     *activities.IntentState      `json:"intent,omitempty"`
-	Attempts   int                          `json:"attempts"`   // slow ones
-	Generation int                          `json:"generation"` // of the key
-	Cancels    int                          `json:"cancels"`    // asked of Stripe
-	LastError  string                       `json:"last_error,omitempty"`
-	NextTry    *time.Time                   `json:"next_try,omitempty"`
+	Insistence
+	Status  livestream.TransactionStatus `json:"status"`
+	Intent  *activities.IntentState      `json:"intent,omitempty"`
+	Cancels int                          `json:"cancels"` // asked of Stripe
 }
 
 var paymentSteps *activities.Transactions
 
-// Payment is a tip from the first try to its booking: charge, wait for Stripe's
-// word, settle.
+// Payment is a tip from the first try to its booking: make a PaymentIntent, confirm
+// it, wait for Stripe's word, settle. A PaymentIntent that is not confirmed takes no
+// money, so that one too many costs nobody anything; the first one that the row knows
+// is confirmed, and Stripe takes its money once, whatever the key is.
 func Payment(ctx workflow.Context, in PaymentInput) error {
 	p := &payment{in: in.Transaction}
 	if err := p.setup(ctx); err != nil {
@@ -58,13 +57,14 @@ type payment struct {
 	PaymentState
 	in livestream.NewTransaction
 
-	row       *activities.TransactionRow // once it is committed
-	late      bool                       // the payer had been told that it did not work
-	rejected  error                      // why there is no row
-	lastTry   time.Time                  // when the last attempt to charge was over
-	declined  *livestream.Failure        // why it is to be canceled, where Stripe declined
-	confirmed bool                       // Stripe was asked after its answer to the charge
-	events    workflow.ReceiveChannel
+	row      *activities.TransactionRow // once it is committed
+	late     bool                       // the payer had been told that it did not work
+	rejected error                      // why there is no row
+	answered bool                       // Stripe has done what was asked of it at first
+	told     bool                       // Stripe was asked after its answer to that
+	refusal  *livestream.Failure        // of Stripe, for good
+	declined *livestream.Failure        // why it is to be canceled, where Stripe declined
+	events   workflow.ReceiveChannel
 }
 
 func (p *payment) setup(ctx workflow.Context) error {
@@ -90,7 +90,7 @@ func (p *payment) run(ctx workflow.Context) error {
 	if err != nil {
 		return err
 	}
-	received(steady, SignalStripeEvent) // what Stripe says after that is known
+	received(steady, SignalStripeEvent) // what Stripe says after that goes its own way
 	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
@@ -148,28 +148,79 @@ func (p *payment) submitted(ctx workflow.Context) error {
 	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 		Timeout:      left,
 		TimerOptions: workflow.TimerOptions{Summary: "the payer waits for Stripe until then"},
-	}, func() bool { return p.Intent != nil || p.Status.Final() || p.Attempts > 0 })
+	}, func() bool { return p.answered || p.Status.Final() || p.Attempts > 0 })
 	return err
 }
 
 func (p *payment) pay(ctx workflow.Context) error {
-	switch {
-	case p.row.Status.Final(): // this is a reset, of what is over
+	if p.row.Status.Final() { // this is a reset, of what is over
+		if p.row.AvailableAt != nil {
+			hold(ctx, p.in.ID, *p.row.AvailableAt)
+		}
 		p.status(ctx, p.row.Status)
 		return nil
-	case p.row.IntentID != "": // this is a reset, of what was charged
-		if err := p.look(ctx, "look at the payment", paymentSteps.Look, p.in.ID, p.row.IntentID); err != nil {
+	}
+	if err := p.charge(ctx); err != nil {
+		if temporal.IsCanceledError(err) || !final(err) {
 			return err
 		}
-	default:
-		if err := p.charge(ctx); err != nil {
-			return p.refused(ctx, err)
+		failure := refusal(err)
+		p.refusal, p.answered = &failure, true
+		if p.Intent == nil {
+			return p.end(ctx, livestream.TransactionFailed, failure)
 		}
 	}
-	if err := p.awaitOutcome(ctx, actionWindow); err != nil {
+	window := actionWindow
+	if p.refusal != nil {
+		window = 0
+	}
+	if err := p.awaitOutcome(ctx, window); err != nil {
 		return err
 	}
 	return p.book(ctx, expired)
+}
+
+// charge has Stripe make the payment, and take its money unless the client confirms
+// it. Only a refusal that asking again would repeat is an error, and a cancel.
+func (p *payment) charge(ctx workflow.Context) error {
+	if p.row.IntentID != "" { // this is a reset, of what Stripe has
+		if err := p.look(ctx, "look at the payment", paymentSteps.Look, p.in.ID, p.row.IntentID); err != nil {
+			return err
+		}
+	} else if err := p.insist(ctx, "make the payment", p.show, func(ctx workflow.Context) error {
+		var made activities.IntentState
+		err := workflow.ExecuteActivity(ctx, paymentSteps.CreateIntent, p.in, p.key("create")).Get(ctx, &made)
+		if err == nil {
+			p.Intent = &made
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	if p.in.PaymentMethod != "" && p.Intent.Unconfirmed() {
+		asked := false
+		if err := p.insist(ctx, "take the money", p.show, func(ctx workflow.Context) error {
+			var confirmed activities.IntentState
+			confirm := activities.Confirmation{Transaction: p.in, IntentID: p.Intent.ID, Key: p.key("confirm"), Again: asked}
+			asked = true
+			err := workflow.ExecuteActivity(ctx, paymentSteps.Confirm, confirm).Get(ctx, &confirmed)
+			if err == nil {
+				p.Intent = &confirmed
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	p.answered = true
+	p.follow(ctx, *p.Intent)
+	return nil
+}
+
+// key makes Stripe do a step once. It depends on nothing that a reset or a retry
+// changes.
+func (p *payment) key(step string) string {
+	return fmt.Sprintf("%s/%s/%d", p.in.WorkflowID, step, p.Generation)
 }
 
 // Why a payment is canceled.
@@ -183,44 +234,13 @@ func (p *payment) book(ctx workflow.Context, canceled livestream.Failure) error 
 	switch {
 	case p.Intent.Status == livestream.IntentSucceeded:
 		return p.settle(ctx)
+	case p.refusal != nil:
+		return p.end(ctx, livestream.TransactionFailed, *p.refusal)
 	case p.declined != nil:
 		return p.end(ctx, livestream.TransactionFailed, *p.declined)
 	default:
 		return p.end(ctx, livestream.TransactionCanceled, canceled)
 	}
-}
-
-// charge gets a PaymentIntent from Stripe: a few times quickly, then slowly and
-// for as long as it takes. Only a refusal that asking again would repeat is an
-// error.
-func (p *payment) charge(ctx workflow.Context) error {
-	var intent activities.IntentState
-	step := paymentSteps.Charge
-	if since(ctx, p.row.CreatedAt) > searchLag {
-		// This is a reset. Stripe may have forgotten the key, and the run before it may
-		// have charged a moment ago under another one.
-		if err := p.awaitSearch(ctx); err != nil {
-			return err
-		}
-		step = paymentSteps.Reconcile
-	}
-	err := workflow.ExecuteActivity(quick(ctx, "charge"), step, p.in, p.key()).Get(ctx, &intent)
-	p.lastTry = workflow.Now(ctx)
-	for wait := slowRetryFirst; err != nil; wait = min(2*wait, slowRetryMax) {
-		if final(err) || temporal.IsCanceledError(err) {
-			return err
-		}
-		p.Attempts++
-		if err := p.pause(ctx, wait, err); err != nil {
-			return err
-		}
-		attempt := once(ctx, fmt.Sprintf("charge, slow attempt %d", p.Attempts))
-		err = workflow.ExecuteActivity(attempt, paymentSteps.Reconcile, p.in, p.key()).Get(ctx, &intent)
-		p.lastTry = workflow.Now(ctx)
-	}
-	p.LastError, p.NextTry = "", nil
-	p.follow(ctx, intent)
-	return nil
 }
 
 // follow takes on what Stripe said.
@@ -231,45 +251,6 @@ func (p *payment) follow(ctx workflow.Context, intent activities.IntentState) {
 	} else {
 		p.describe(ctx)
 	}
-}
-
-// key makes Stripe charge once for this payment. It depends on nothing that a
-// reset or a retry changes. Stripe gives the same key the same answer for a day, an
-// error of its own included, so that a key that failed has to be replaced some time.
-//
-// That is safe when all attempts under the old key are so long over that Stripe's
-// search finds what they made, because each slow attempt searches before it charges.
-// By itself a payment waits for that as long as the search may lag while Stripe has an
-// outage, which is when answers are lost; an operator, who sees that there is none, as
-// long as it lags otherwise.
-func (p *payment) key() string { return fmt.Sprintf("%s/charge/%d", p.in.WorkflowID, p.Generation) }
-
-func since(ctx workflow.Context, at time.Time) time.Duration { return workflow.Now(ctx).Sub(at) }
-
-// awaitSearch lets Stripe's search find what an attempt made that may be under way.
-func (p *payment) awaitSearch(ctx workflow.Context) error {
-	summary := workflow.TimerOptions{Summary: "until Stripe finds what it was asked for"}
-	return workflow.NewTimerWithOptions(ctx, searchLag, summary).Get(ctx, nil)
-}
-
-// pause waits for the next slow attempt, or for an operator who wants it now.
-func (p *payment) pause(ctx workflow.Context, wait time.Duration, cause error) error {
-	next := workflow.Now(ctx).Add(wait)
-	p.LastError, p.NextTry = reason(cause), &next
-	p.describe(ctx)
-	retry := workflow.GetSignalChannel(ctx, SignalRetry)
-	_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-		Timeout:      wait,
-		TimerOptions: workflow.TimerOptions{Summary: "next attempt to charge"},
-	}, func() bool { return retry.Len() > 0 })
-	lag := searchOutage
-	if received(ctx, SignalRetry) {
-		lag = searchLag
-	}
-	if since(ctx, p.lastTry) > lag {
-		p.Generation++
-	}
-	return err
 }
 
 // awaitOutcome follows the PaymentIntent until it is decided. Stripe's events say
@@ -317,7 +298,7 @@ func (p *payment) awaitOutcome(ctx workflow.Context, window time.Duration) error
 func (p *payment) decided() bool {
 	switch p.Intent.Status {
 	case livestream.IntentSucceeded:
-		return p.confirmed
+		return p.told
 	case livestream.IntentCanceled:
 		return true
 	}
@@ -344,25 +325,22 @@ func (p *payment) decline() *livestream.Failure {
 func (p *payment) cancelIntent(ctx workflow.Context) error {
 	p.declined = p.decline()
 	p.Cancels++
-	key := fmt.Sprintf("%s/cancel/%d", p.key(), p.Cancels)
+	key := fmt.Sprintf("%s/%d", p.key("cancel"), p.Cancels)
 	return p.look(ctx, "give up the payment", paymentSteps.Cancel, p.in.ID, p.Intent.ID, key)
 }
 
 // giveUp is an operator's cancel: what has been charged is booked, what has not
 // is cancelled at Stripe, so that it never is.
 func (p *payment) giveUp(ctx workflow.Context) error {
+	p.NextTry = nil
 	if p.Intent == nil {
-		if err := p.awaitSearch(ctx); err != nil {
+		if err := p.end(ctx, livestream.TransactionCanceled, givenUp); err != nil || p.row.IntentID == "" {
 			return err
 		}
-		var found *activities.IntentState
-		if err := workflow.ExecuteActivity(write(ctx, "look for a charge"), paymentSteps.Find, p.in.ID).Get(ctx, &found); err != nil {
-			return fmt.Errorf("look for a charge: %w", err)
+		// An attempt that was under way had made one before that.
+		if err := p.look(ctx, "look at the payment", paymentSteps.Look, p.in.ID, p.row.IntentID); err != nil {
+			return err
 		}
-		if found == nil {
-			return p.end(ctx, livestream.TransactionCanceled, givenUp)
-		}
-		p.Intent = found
 	}
 	if err := p.awaitOutcome(ctx, 0); err != nil {
 		return err
@@ -375,15 +353,16 @@ func (p *payment) look(ctx workflow.Context, summary string, step any, args ...a
 	if err := workflow.ExecuteActivity(write(ctx, summary), step, args...).Get(ctx, &intent); err != nil {
 		return fmt.Errorf("%s: %w", summary, err)
 	}
-	p.confirmed = true
+	p.told = true
 	p.follow(ctx, intent)
 	return nil
 }
 
 func (p *payment) settle(ctx workflow.Context) error {
-	if err := workflow.ExecuteActivity(write(ctx, "book the tip"), paymentSteps.Settle, p.in.ID).Get(ctx, nil); err != nil {
+	if err := workflow.ExecuteActivity(write(ctx, "book the tip"), paymentSteps.Settle, p.in.ID).Get(ctx, p.row); err != nil {
 		return fmt.Errorf("book the tip: %w", err)
 	}
+	hold(ctx, p.in.ID, *p.row.AvailableAt)
 	p.status(ctx, livestream.TransactionSucceeded)
 	if p.in.StreamID == nil {
 		return nil
@@ -394,19 +373,10 @@ func (p *payment) settle(ctx workflow.Context) error {
 	return nil
 }
 
-func (p *payment) refused(ctx workflow.Context, cause error) error {
-	if !final(cause) {
-		return cause
-	}
-	var app *temporal.ApplicationError
-	errors.As(cause, &app)
-	return p.end(ctx, livestream.TransactionFailed, livestream.Failure{Code: app.Type(), Message: app.Message()})
-}
-
 func (p *payment) end(ctx workflow.Context, status livestream.TransactionStatus, failure livestream.Failure) error {
 	p.LastError = failure.Code + ": " + failure.Message
 	end := activities.TransactionFailure{ID: p.in.ID, Status: status, Failure: failure}
-	if err := workflow.ExecuteActivity(write(ctx, "write the payment's end"), paymentSteps.Fail, end).Get(ctx, nil); err != nil {
+	if err := workflow.ExecuteActivity(write(ctx, "write the payment's end"), paymentSteps.Fail, end).Get(ctx, p.row); err != nil {
 		return fmt.Errorf("write the payment's end: %w", err)
 	}
 	p.status(ctx, status)
@@ -415,24 +385,21 @@ func (p *payment) end(ctx workflow.Context, status livestream.TransactionStatus,
 
 func (p *payment) status(ctx workflow.Context, to livestream.TransactionStatus) {
 	p.Status = to
-	if err := workflow.UpsertTypedSearchAttributes(ctx, AttrPaymentStatus.ValueSet(string(to))); err != nil {
-		workflow.GetLogger(ctx).Error("search attributes", "error", err)
-	}
+	p.show(ctx)
+}
+
+// show tells operators where the payment is.
+func (p *payment) show(ctx workflow.Context) {
+	upsert(ctx, append(p.attributes(), AttrPaymentStatus.ValueSet(string(p.Status)))...)
 	p.describe(ctx)
 }
 
 func (p *payment) describe(ctx workflow.Context) {
-	details := fmt.Sprintf("**%s**: %d %s (minor units)", p.Status, p.in.Amount, p.in.Currency)
+	details := fmt.Sprintf("**%s**: %s", p.Status, livestream.FormatMoney(p.in.Amount, p.in.Currency))
 	if p.Intent != nil {
 		details += fmt.Sprintf("\n\n`%s` is %s", p.Intent.ID, p.Intent.Status)
 	}
-	if p.LastError != "" {
-		details += "\n\nlast error: " + p.LastError
-	}
-	if p.NextTry != nil {
-		details += fmt.Sprintf("\n\nnext attempt at %s; the signal `%s` makes it now", p.NextTry.UTC().Format(time.RFC3339), SignalRetry)
-	}
-	workflow.SetCurrentDetails(ctx, details)
+	workflow.SetCurrentDetails(ctx, details+p.details())
 }
 
 // reason is an error in an operator's words, without Temporal's own numbers.

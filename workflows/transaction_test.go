@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
@@ -20,66 +19,104 @@ import (
 
 // till is a payment provider and the books, as one test needs them.
 type till struct {
-	charge  func(attempt int, key string) (livestream.PaymentIntent, error)
-	now     livestream.PaymentIntent // what Stripe says when it is asked
-	found   *livestream.PaymentIntent
-	row     livestream.Transaction  // what is there before
-	refuse  error                   // why the row cannot be written
-	cancel  func(attempt int) error // what a cancel is answered; nil is yes
-	keys    []string
-	cancels []string
-	settled int
-	failed  []livestream.Failure
-	ended   livestream.TransactionStatus
+	make     func(attempt int, key string) error // nil makes it at once
+	confirm  func(attempt int, key string) (livestream.PaymentIntent, error)
+	now      livestream.PaymentIntent // what Stripe says when it is asked
+	row      livestream.Transaction   // what is there before
+	winner   string                   // the PaymentIntent that the row has already
+	refuse   error                    // why the row cannot be written
+	cancel   func(attempt int) error  // what a cancel is answered; nil is yes
+	made     []string                 // keys
+	keys     []string                 // of confirmations
+	cancels  []string
+	canceled []string // PaymentIntents
+	settled  int
+	paid     func() // is called when it is
+	released int
+	failed   []livestream.Failure
+	ended    livestream.TransactionStatus
 }
 
-func (s *till) Charge(_ context.Context, c livestream.Charge) (livestream.PaymentIntent, error) {
-	s.keys = append(s.keys, c.Key)
-	return s.charge(len(s.keys), c.Key)
+func (s *till) CreateIntent(_ context.Context, c livestream.Charge) (livestream.PaymentIntent, error) {
+	s.made = append(s.made, c.Key)
+	if s.make != nil {
+		if err := s.make(len(s.made), c.Key); err != nil {
+			return livestream.PaymentIntent{}, err
+		}
+	}
+	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod}, nil
+}
+func (s *till) Confirm(_ context.Context, _, _, key string) (livestream.PaymentIntent, error) {
+	s.keys = append(s.keys, key)
+	return s.confirm(len(s.keys), key)
 }
 func (s *till) PaymentIntent(context.Context, string) (livestream.PaymentIntent, error) {
 	return s.now, nil
 }
-func (s *till) FindCharge(context.Context, uuid.UUID) (*livestream.PaymentIntent, error) {
-	return s.found, nil
-}
-func (s *till) Cancel(_ context.Context, _, key string) (livestream.PaymentIntent, error) {
-	s.cancels = append(s.cancels, key)
+func (s *till) Cancel(_ context.Context, id, key string) (livestream.PaymentIntent, error) {
+	s.cancels, s.canceled = append(s.cancels, key), append(s.canceled, id)
 	if s.cancel != nil {
 		if err := s.cancel(len(s.cancels)); err != nil {
 			return livestream.PaymentIntent{}, err
 		}
 	}
-	return livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentCanceled}, nil
+	return livestream.PaymentIntent{ID: id, Status: livestream.IntentCanceled}, nil
 }
 
 // refuseCancel is Stripe's answer while money is on its way, or there.
 func refuseCancel(int) error {
 	return livestream.Errorf("payment_intent_unexpected_state", "You cannot cancel this PaymentIntent.")
 }
-func (s *till) Create(_ context.Context, t livestream.NewTransaction) (livestream.Transaction, error) {
+func (s *till) Create(_ context.Context, t livestream.NewTransaction, _ livestream.TipLimits) (livestream.Transaction, error) {
 	row := s.row
 	row.ID = t.ID
-	if row.CreatedAt.IsZero() {
-		row.CreatedAt = time.Now()
-	}
 	return row, s.refuse
+}
+func (s *till) OpenIntent(_ context.Context, _ uuid.UUID, i livestream.PaymentIntent, _ livestream.TransactionStatus) (livestream.Transaction, error) {
+	row := livestream.Transaction{PaymentIntentID: i.ID}
+	switch {
+	case s.ended != "":
+		row = livestream.Transaction{Status: s.ended}
+	case s.winner != "":
+		row.PaymentIntentID = s.winner
+	}
+	s.row.PaymentIntentID = row.PaymentIntentID
+	return row, nil
 }
 func (s *till) SetIntent(context.Context, uuid.UUID, livestream.PaymentIntent, livestream.TransactionStatus) error {
 	return nil
 }
-func (s *till) Settle(context.Context, uuid.UUID, time.Time) (livestream.Transaction, error) {
+func (s *till) Settle(context.Context, uuid.UUID, time.Time, time.Duration) (livestream.Transaction, error) {
 	s.settled++
+	if s.paid != nil {
+		s.paid()
+	}
+	at := time.Now().Add(7 * 24 * time.Hour)
+	return livestream.Transaction{Status: livestream.TransactionSucceeded, AvailableAt: &at}, nil
+}
+func (s *till) Release(context.Context, uuid.UUID, time.Time) (livestream.Transaction, error) {
+	s.released++
 	return livestream.Transaction{}, nil
 }
 func (s *till) Fail(_ context.Context, _ uuid.UUID, status livestream.TransactionStatus, f livestream.Failure, _ time.Time) (livestream.Transaction, error) {
 	s.ended = status
 	s.failed = append(s.failed, f)
-	return livestream.Transaction{}, nil
+	return livestream.Transaction{Status: status, PaymentIntentID: s.row.PaymentIntentID}, nil
+}
+
+// away is a Stripe that cannot be reached.
+func away(int, string) error {
+	return livestream.Unavailable("payments", errors.New("connection refused"))
+}
+
+// says is what Stripe answers to each confirmation.
+func says(intent livestream.PaymentIntent) func(int, string) (livestream.PaymentIntent, error) {
+	return func(int, string) (livestream.PaymentIntent, error) { return intent, nil }
 }
 
 func paymentEnvironment(t *testing.T, s *till) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
+	env.RegisterWorkflow(workflows.Hold)
 	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Now: time.Now})
 	return env
 }
@@ -92,7 +129,7 @@ func tip(t *testing.T, method string) workflows.PaymentInput {
 
 func TestPaymentSettlesWhenStripeSaysSo(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) { return succeeded, nil }}
+	s := &till{now: succeeded, confirm: says(succeeded)}
 	env := paymentEnvironment(t, s)
 	var submit updateResult
 	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
@@ -111,7 +148,7 @@ func TestPaymentSettlesWhenStripeSaysSo(t *testing.T) {
 
 func TestPaymentSettlesWithoutTheWebhook(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) { return succeeded, nil }}
+	s := &till{now: succeeded, confirm: says(succeeded)}
 	env := paymentEnvironment(t, s)
 
 	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
@@ -123,7 +160,7 @@ func TestPaymentSettlesWithoutTheWebhook(t *testing.T) {
 func TestPaymentThatIsDeclinedFailsWithTheReason(t *testing.T) {
 	declined := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod,
 		Failure: &livestream.Failure{Code: "insufficient_funds", Message: "Your card has insufficient funds."}}
-	s := &till{charge: func(int, string) (livestream.PaymentIntent, error) { return declined, nil }}
+	s := &till{confirm: says(declined)}
 	env := paymentEnvironment(t, s)
 
 	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_chargeDeclinedInsufficientFunds"))
@@ -149,7 +186,7 @@ func TestPaymentThatIsPaidAfterADeclineIsBooked(t *testing.T) {
 		"never":                        {livestream.IntentRequiresAction, 0, livestream.TransactionCanceled, "expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &till{charge: func(int, string) (livestream.PaymentIntent, error) { return declined, nil }}
+			s := &till{confirm: says(declined)}
 			s.cancel = func(attempt int) error {
 				if attempt > 1 {
 					return nil
@@ -182,7 +219,7 @@ func TestPaymentThatIsPaidAfterADeclineIsBooked(t *testing.T) {
 // Stripe took no cancel while the money was on its way; then it did not arrive.
 func TestPaymentThatComesBackAfterItsTimeIsCanceled(t *testing.T) {
 	onItsWay := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing}
-	s := &till{now: onItsWay, charge: func(int, string) (livestream.PaymentIntent, error) { return onItsWay, nil }}
+	s := &till{now: onItsWay, confirm: says(onItsWay)}
 	s.cancel = func(attempt int) error {
 		if attempt == 1 {
 			return refuseCancel(attempt) // the payer was about to try again
@@ -203,7 +240,7 @@ func TestPaymentThatComesBackAfterItsTimeIsCanceled(t *testing.T) {
 
 func TestPaymentWhoseCancelStripeFailsIsCanceledUnderAnotherKey(t *testing.T) {
 	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
-	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	s := &till{now: waiting, confirm: says(waiting)}
 	s.cancel = func(int) error {
 		if n := len(s.cancels); s.cancels[n-1] == s.cancels[0] {
 			return livestream.Unavailable("payments", errors.New("a stored 500"))
@@ -225,9 +262,7 @@ func TestPaymentThatBeginsLateIsQueuedInTime(t *testing.T) {
 	s := &till{}
 	env := paymentEnvironment(t, s)
 	begin := env.Now()
-	s.charge = func(int, string) (livestream.PaymentIntent, error) {
-		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
-	}
+	s.make = away
 	var answered time.Duration
 	submit := &updateResult{told: func() { answered = env.Now().Sub(begin) }}
 	env.RegisterWorkflow(paidLate)
@@ -250,14 +285,22 @@ func paidLate(ctx workflow.Context, in workflows.PaymentInput) error {
 	return workflows.Payment(ctx, in)
 }
 
-func TestPaymentIsQueuedWhileStripeIsDownAndKeepsItsKey(t *testing.T) {
+func TestPaymentIsQueuedWhileStripeIsDownAndKeepsItsKeys(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(attempt int, _ string) (livestream.PaymentIntent, error) {
+	s := &till{now: livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod}}
+	s.make = func(attempt int, key string) error {
 		if attempt <= 8 {
-			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
+			return away(attempt, key)
 		}
+		return nil
+	}
+	s.confirm = func(attempt int, key string) (livestream.PaymentIntent, error) {
+		if attempt <= 6 {
+			return livestream.PaymentIntent{}, away(attempt, key)
+		}
+		s.now = succeeded
 		return succeeded, nil
-	}}
+	}
 	env := paymentEnvironment(t, s)
 	var submit updateResult
 	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", &submit) }, 0)
@@ -267,15 +310,44 @@ func TestPaymentIsQueuedWhileStripeIsDownAndKeepsItsKey(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.NoError(t, submit.err)
 	require.Equal(t, 1, s.settled)
-	for _, key := range s.keys {
-		require.Equal(t, s.keys[0], key, "one key, so that Stripe charges once")
+	require.Len(t, s.made, 9)
+	require.Equal(t, []string{"payment/x/y/create/0"}, slices.Compact(s.made), "what was asked may be worked on: one key, one effect")
+	require.Len(t, s.keys, 7)
+	require.Equal(t, []string{"payment/x/y/confirm/0"}, slices.Compact(s.keys))
+}
+
+// The breaker is open, and says for how long.
+func TestPaymentIsQueuedAtOnceWhenItWouldHaveToWait(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, confirm: says(succeeded)}
+	s.make = func(attempt int, _ string) error {
+		if attempt > 1 {
+			return nil
+		}
+		open := livestream.Unavailable("payments", errors.New("circuit breaker is open"))
+		open.RetryAfter = 40 * time.Second
+		return open
 	}
-	require.Len(t, s.keys, 9)
+	env := paymentEnvironment(t, s)
+	begin := env.Now()
+	var answered, settled time.Duration
+	s.paid = func() { settled = env.Now().Sub(begin) }
+	submit := &updateResult{told: func() { answered = env.Now().Sub(begin) }}
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", submit) }, 0)
+	env.RegisterDelayedCallback(func() { require.Len(t, s.made, 1) }, 39*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.NoError(t, submit.err)
+	require.Less(t, answered, time.Second)
+	require.Equal(t, 1, s.settled)
+	require.Less(t, settled, 2*time.Minute)
 }
 
 func TestPaymentWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, found: &succeeded, charge: func(int, string) (livestream.PaymentIntent, error) {
+	s := &till{now: succeeded, confirm: func(int, string) (livestream.PaymentIntent, error) {
 		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
 	}}
 	env := paymentEnvironment(t, s)
@@ -287,9 +359,107 @@ func TestPaymentWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
 	require.Len(t, s.keys, 3, "the quick attempts alone; then it was looked up")
 }
 
+// Stripe repeats an error of its own under its key for a day.
+func TestPaymentThatStripeFailedTakesAnotherKey(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	stored := livestream.Unavailable("payments", livestream.ErrStripeFailed)
+	for name, done := range map[string]bool{"that had taken the money": true, "that had not": false} {
+		t.Run(name, func(t *testing.T) {
+			s := &till{now: livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod}}
+			s.make = func(_ int, key string) error {
+				if key == "payment/x/y/create/0" {
+					return stored
+				}
+				return nil
+			}
+			s.confirm = func(_ int, key string) (livestream.PaymentIntent, error) {
+				if done {
+					s.now = succeeded
+				}
+				if key == "payment/x/y/confirm/1" {
+					return livestream.PaymentIntent{}, stored
+				}
+				s.now = succeeded
+				return succeeded, nil
+			}
+			env := paymentEnvironment(t, s)
+			begin := env.Now()
+			s.paid = func() { require.Less(t, env.Now().Sub(begin), time.Minute) }
+
+			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+			require.NoError(t, env.GetWorkflowError())
+			require.Equal(t, 1, s.settled)
+			require.Equal(t, []string{"payment/x/y/create/0", "payment/x/y/create/1"}, s.made, "one that takes no money costs nobody anything")
+			want := []string{"payment/x/y/confirm/1"}
+			if !done {
+				want = append(want, "payment/x/y/confirm/2")
+			}
+			require.Equal(t, want, s.keys, "it was looked at first")
+		})
+	}
+}
+
+func TestPaymentThatIsDeclinedWithoutAnAnswerIsNotTriedAgain(t *testing.T) {
+	s := &till{now: livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod,
+		Failure: &livestream.Failure{Code: "insufficient_funds", Message: "Your card has insufficient funds."}}}
+	s.confirm = func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", livestream.ErrStripeFailed)
+	}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionFailed, s.ended)
+	require.Equal(t, "insufficient_funds", s.failed[0].Code)
+	require.Len(t, s.keys, 1)
+}
+
+func TestPaymentThatStripeRefusesIsClosedAtStripe(t *testing.T) {
+	refused := livestream.Errorf("resource_missing", "No such PaymentMethod.")
+	t.Run("when it is confirmed", func(t *testing.T) {
+		s := &till{confirm: func(int, string) (livestream.PaymentIntent, error) { return livestream.PaymentIntent{}, refused }}
+		env := paymentEnvironment(t, s)
+		env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_unknown"))
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, livestream.TransactionFailed, s.ended)
+		require.Equal(t, []livestream.Failure{{Code: "resource_missing", Message: "No such PaymentMethod."}}, s.failed)
+		require.Equal(t, []string{"pi_1"}, s.canceled, "the payer has its client secret")
+		require.Len(t, s.keys, 1)
+	})
+	t.Run("when it is made", func(t *testing.T) {
+		s := &till{make: func(int, string) error {
+			return livestream.Errorf("amount_too_small", "Amount must be at least 50 cents.")
+		}}
+		env := paymentEnvironment(t, s)
+		env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, "amount_too_small", s.failed[0].Code)
+		require.Empty(t, s.canceled)
+		require.Len(t, s.made, 1)
+	})
+}
+
+func TestPaymentIntentThatIsOneTooManyIsCanceled(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_0", Status: livestream.IntentSucceeded}
+	s := &till{now: livestream.PaymentIntent{ID: "pi_0", Status: livestream.IntentRequiresPaymentMethod}, winner: "pi_0"}
+	s.confirm = func(int, string) (livestream.PaymentIntent, error) {
+		s.now = succeeded
+		return succeeded, nil
+	}
+	env := paymentEnvironment(t, s)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, []string{"pi_1"}, s.canceled)
+	require.Equal(t, 1, s.settled)
+}
+
 func TestPaymentThatNobodyConfirmsIsCanceledAfterADay(t *testing.T) {
 	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
-	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	s := &till{now: waiting, confirm: says(waiting)}
 	env := paymentEnvironment(t, s)
 	begin := env.Now()
 
@@ -300,114 +470,37 @@ func TestPaymentThatNobodyConfirmsIsCanceledAfterADay(t *testing.T) {
 	require.InDelta(t, 24*time.Hour, env.Now().Sub(begin), float64(time.Minute))
 }
 
-func TestPaymentRetryByAnOperatorTakesANewKey(t *testing.T) {
+func TestPaymentIsRetriedAtOnceByAnOperator(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(_ int, key string) (livestream.PaymentIntent, error) {
-		if key == "payment/x/y/charge/0" {
-			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
-		}
-		return succeeded, nil
-	}}
+	s := &till{now: succeeded, confirm: says(succeeded), make: away}
 	env := paymentEnvironment(t, s)
-	retry := func() { env.SignalWorkflow(workflows.SignalRetry, nil) }
 	env.RegisterDelayedCallback(func() {
-		require.Len(t, s.keys, 3)
-		retry()
-	}, 5*time.Second)
+		value, err := env.QueryWorkflow(workflows.QueryPayment)
+		require.NoError(t, err)
+		var state workflows.PaymentState
+		require.NoError(t, value.Get(&state))
+		require.Contains(t, state.LastError, "connection refused")
+		require.NotNil(t, state.NextTry)
+	}, 40*time.Minute)
 	env.RegisterDelayedCallback(func() {
-		require.Greater(t, len(s.keys), 3, "it was tried at once")
-		require.Equal(t, "payment/x/y/charge/0", s.keys[len(s.keys)-1], "so soon, Stripe might not find what the last attempt made")
-	}, 6*time.Second)
-	env.RegisterDelayedCallback(retry, time.Hour+55*time.Minute)
+		s.make = nil
+		env.SignalWorkflow(workflows.SignalRetry, nil)
+	}, 80*time.Minute) // the next attempt by itself would be at 85
+	env.RegisterDelayedCallback(func() { require.Equal(t, 1, s.settled) }, 81*time.Minute)
 
 	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, 1, s.settled)
-	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
-}
-
-// The lag counts from an attempt's end: what it made may be that young.
-func TestPaymentRetriedSoonerThanStripeFindsItKeepsItsKey(t *testing.T) {
-	const takes = 14 * time.Second
-	for name, pause := range map[string]time.Duration{"after a minute": 61 * time.Second, "just before the lag is over": 2*time.Minute - time.Second} {
-		t.Run(name, func(t *testing.T) {
-			s := &till{charge: func(int, string) (livestream.PaymentIntent, error) {
-				return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
-			}}
-			env := paymentEnvironment(t, s)
-			var keys []string
-			var steps *activities.Transactions
-			env.OnActivity(steps.Reconcile, mock.Anything, mock.Anything, mock.Anything).After(takes).Return(
-				func(_ context.Context, _ livestream.NewTransaction, key string) (activities.IntentState, error) {
-					if keys = append(keys, key); len(keys) == 5 { // the pause after it is 160 s
-						env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalRetry, nil) }, pause)
-						env.RegisterDelayedCallback(func() {
-							require.Len(t, keys, 6, "it was tried at once")
-							env.CancelWorkflow()
-						}, pause+takes+time.Second)
-					}
-					return activities.IntentState{}, errors.New("cut")
-				})
-
-			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
-
-			require.NoError(t, env.GetWorkflowError())
-			require.Len(t, keys, 6)
-			require.Equal(t, []string{"payment/x/y/charge/0"}, slices.Compact(keys))
-		})
-	}
-}
-
-// Stripe repeats an error under its key for a day. The payment goes on sooner, and
-// later than Stripe's search lags at worst.
-func TestPaymentWhoseKeyFailedTakesAnotherByItself(t *testing.T) {
-	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded}
-	env := paymentEnvironment(t, s)
-	begin := env.Now()
-	var before, at time.Duration
-	s.charge = func(_ int, key string) (livestream.PaymentIntent, error) {
-		if key == "payment/x/y/charge/0" {
-			before = env.Now().Sub(begin)
-			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
-		}
-		at = env.Now().Sub(begin)
-		return succeeded, nil
-	}
-
-	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
-
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 1, s.settled)
-	require.Equal(t, "payment/x/y/charge/1", s.keys[len(s.keys)-1])
-	require.Greater(t, at-before, time.Hour, "an attempt is found by then")
-	require.Less(t, at, 4*time.Hour)
-}
-
-// What the old key made all the same is found before another is used.
-func TestPaymentThatWasMadeUnderAKeyThatFailedIsFound(t *testing.T) {
-	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(int, string) (livestream.PaymentIntent, error) {
-		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("a stored 500"))
-	}}
-	env := paymentEnvironment(t, s)
-	env.RegisterDelayedCallback(func() { s.found = &succeeded }, 100*time.Minute) // the last attempt before was at 85
-
-	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
-
-	require.NoError(t, env.GetWorkflowError())
-	require.Equal(t, 1, s.settled)
-	require.Equal(t, "payment/x/y/charge/0", s.keys[len(s.keys)-1])
 }
 
 func TestPaymentThatStripeDoesNotUnderstandWaitsForAPerson(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{now: succeeded, charge: func(attempt int, _ string) (livestream.PaymentIntent, error) {
+	s := &till{now: succeeded, confirm: says(succeeded), make: func(attempt int, _ string) error {
 		if attempt <= 6 {
-			return livestream.PaymentIntent{}, livestream.Errorf("invalid_request_error", "Received unknown parameter")
+			return livestream.Errorf("invalid_request_error", "Received unknown parameter")
 		}
-		return succeeded, nil
+		return nil
 	}}
 	env := paymentEnvironment(t, s)
 
@@ -422,7 +515,7 @@ func TestPaymentOnItsWayForMoreThanADayIsNotGivenUp(t *testing.T) {
 	onItsWay := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentProcessing}
 	s := &till{
 		now: onItsWay, cancel: refuseCancel,
-		charge: func(int, string) (livestream.PaymentIntent, error) { return onItsWay, nil },
+		confirm: says(onItsWay),
 	}
 	env := paymentEnvironment(t, s)
 	env.RegisterDelayedCallback(func() { s.now.Status = livestream.IntentSucceeded }, 72*time.Hour)
@@ -436,7 +529,7 @@ func TestPaymentOnItsWayForMoreThanADayIsNotGivenUp(t *testing.T) {
 
 func TestPaymentCanceledByAnOperatorIsCanceledAtStripe(t *testing.T) {
 	waiting := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresAction}
-	s := &till{now: waiting, charge: func(int, string) (livestream.PaymentIntent, error) { return waiting, nil }}
+	s := &till{now: waiting, confirm: says(waiting)}
 	env := paymentEnvironment(t, s)
 	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
 
@@ -447,16 +540,13 @@ func TestPaymentCanceledByAnOperatorIsCanceledAtStripe(t *testing.T) {
 }
 
 func TestPaymentCanceledByAnOperatorIsBookedWhenItWasCharged(t *testing.T) {
-	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
-	s := &till{
-		now: succeeded, found: nil, cancel: refuseCancel,
-		charge: func(int, string) (livestream.PaymentIntent, error) {
-			return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
-		},
+	s := &till{now: livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod}, cancel: refuseCancel}
+	s.confirm = func(int, string) (livestream.PaymentIntent, error) {
+		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("cut"))
 	}
 	env := paymentEnvironment(t, s)
 	env.RegisterDelayedCallback(func() {
-		s.found = &succeeded // the answer was lost, and Stripe's search has it now
+		s.now.Status = livestream.IntentSucceeded // the answer was lost
 		env.CancelWorkflow()
 	}, 5*time.Second)
 
@@ -467,10 +557,8 @@ func TestPaymentCanceledByAnOperatorIsBookedWhenItWasCharged(t *testing.T) {
 	require.Empty(t, s.failed)
 }
 
-func TestPaymentCanceledByAnOperatorBeforeAChargeIsCanceled(t *testing.T) {
-	s := &till{charge: func(int, string) (livestream.PaymentIntent, error) {
-		return livestream.PaymentIntent{}, livestream.Unavailable("payments", errors.New("connection refused"))
-	}}
+func TestPaymentCanceledByAnOperatorBeforeStripeHasItIsCanceled(t *testing.T) {
+	s := &till{make: away}
 	env := paymentEnvironment(t, s)
 	env.RegisterDelayedCallback(env.CancelWorkflow, 5*time.Second)
 
@@ -479,32 +567,63 @@ func TestPaymentCanceledByAnOperatorBeforeAChargeIsCanceled(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, livestream.TransactionCanceled, s.ended)
 	require.Zero(t, s.settled)
+	require.Empty(t, s.canceled)
+}
+
+// An attempt whose answer nobody waited for had made a PaymentIntent.
+func TestPaymentCanceledByAnOperatorClosesWhatTheRowKnows(t *testing.T) {
+	s := &till{now: livestream.PaymentIntent{ID: "pi_late", Status: livestream.IntentRequiresPaymentMethod}, make: away}
+	env := paymentEnvironment(t, s)
+	env.RegisterDelayedCallback(func() {
+		s.row.PaymentIntentID = "pi_late"
+		env.CancelWorkflow()
+	}, 5*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, livestream.TransactionCanceled, s.ended)
+	require.Equal(t, []string{"pi_late"}, s.canceled)
 }
 
 func TestPaymentThatIsResetIsNotChargedAgain(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	soon := time.Now().Add(time.Hour)
 	for name, c := range map[string]struct {
 		row     livestream.Transaction
-		found   *livestream.PaymentIntent
 		settled int
 	}{
-		"after it was paid":    {row: livestream.Transaction{Status: livestream.TransactionSucceeded, PaymentIntentID: "pi_1"}},
-		"after it was charged": {row: livestream.Transaction{Status: livestream.TransactionProcessing, PaymentIntentID: "pi_1"}, settled: 1},
-		"after its answer was lost": {
-			row: livestream.Transaction{Status: livestream.TransactionQueued, CreatedAt: time.Now().Add(-48 * time.Hour)}, found: &succeeded, settled: 1,
-		},
+		"after it was paid":         {row: livestream.Transaction{Status: livestream.TransactionSucceeded, PaymentIntentID: "pi_1", AvailableAt: &soon}},
+		"after it was confirmed":    {row: livestream.Transaction{Status: livestream.TransactionProcessing, PaymentIntentID: "pi_1"}, settled: 1},
+		"after its answer was lost": {row: livestream.Transaction{Status: livestream.TransactionQueued, PaymentIntentID: "pi_1"}, settled: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &till{now: succeeded, row: c.row, found: c.found}
+			s := &till{now: succeeded, row: c.row}
 			env := paymentEnvironment(t, s)
 
 			env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
 
 			require.NoError(t, env.GetWorkflowError())
-			require.Empty(t, s.keys, "Stripe may have forgotten the key")
+			require.Empty(t, s.made)
+			require.Empty(t, s.keys)
 			require.Equal(t, c.settled, s.settled)
 		})
 	}
+	t.Run("before it was confirmed", func(t *testing.T) {
+		s := &till{now: livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentRequiresPaymentMethod}, row: livestream.Transaction{PaymentIntentID: "pi_1"}}
+		s.confirm = func(int, string) (livestream.PaymentIntent, error) {
+			s.now = succeeded
+			return succeeded, nil
+		}
+		env := paymentEnvironment(t, s)
+
+		env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Empty(t, s.made)
+		require.Len(t, s.keys, 1)
+		require.Equal(t, 1, s.settled)
+	})
 }
 
 func TestPaymentThatCannotBeWrittenMayBeSubmittedAgain(t *testing.T) {
@@ -517,7 +636,7 @@ func TestPaymentThatCannotBeWrittenMayBeSubmittedAgain(t *testing.T) {
 
 	require.Error(t, env.GetWorkflowError(), "a workflow that failed may be started again under its id")
 	require.False(t, submit.done, "an answer would be given again to the same request")
-	require.Empty(t, s.keys)
+	require.Empty(t, s.made)
 	require.Equal(t, livestream.TransactionCanceled, s.ended, "should its row be there")
 }
 
@@ -531,5 +650,5 @@ func TestPaymentThatIsRefusedIsNotTriedAgain(t *testing.T) {
 
 	require.NoError(t, env.GetWorkflowError(), "a refusal is an answer, not a failure of the workflow")
 	require.ErrorContains(t, submit.err, "no such user")
-	require.Empty(t, s.keys)
+	require.Empty(t, s.made)
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"time"
 
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/httpapi"
 	"github.com/livestream-pro/livestream-pro/internal/auth"
 	"github.com/livestream-pro/livestream-pro/internal/cdn"
@@ -27,6 +29,7 @@ type apiCmd struct {
 	config.Limits
 	config.Proxies
 	config.Requests
+	config.Tips
 	config.Postgres
 	config.Redis
 	config.Temporal
@@ -105,6 +108,10 @@ func (c *apiCmd) Run(ctx context.Context) error {
 	if c.Limits.Load() {
 		limits = httpapi.Limits{ReadsPerMinute: loadPerMinute, WritesPerMinute: loadPerMinute, LoginsPerMinute: loadPerMinute, LoginsPerAccount: loadPerMinute}
 	}
+	ranges, err := tipRanges(c.Ranges)
+	if err != nil {
+		return err
+	}
 	var (
 		workflows = client.New(temporal)
 		push      = redis.NewNotifications(cache)
@@ -115,7 +122,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{
-		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits,
+		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
@@ -141,4 +148,17 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	})
+}
+
+// tipRanges reads the ranges of tips: "100-50000" by currency.
+func tipRanges(texts map[string]string) (map[string]livestream.AmountRange, error) {
+	ranges := map[string]livestream.AmountRange{}
+	for currency, text := range texts {
+		var r livestream.AmountRange
+		if n, err := fmt.Sscanf(text, "%d-%d", &r.Min, &r.Max); n != 2 || err != nil || r.Min < livestream.MinTipAmount || r.Max > livestream.MaxTipAmount || r.Min > r.Max {
+			return nil, fmt.Errorf("the range of tips in %s is %q: it is two amounts within %d-%d", currency, text, livestream.MinTipAmount, livestream.MaxTipAmount)
+		}
+		ranges[currency] = r
+	}
+	return ranges, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
@@ -35,6 +36,7 @@ type workerCmd struct {
 	config.Temporal
 	config.S3
 	config.Stripe
+	config.Payments
 }
 
 // Run serves the queues until ctx ends.
@@ -141,9 +143,14 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		}
 		payments := postgres.NewTransactions(db)
 		steps.Transactions = &activities.Transactions{
-			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Now: now,
+			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Now: now, Hold: c.Hold,
+			Limits: livestream.TipLimits{HourlyCount: c.HourlyCount, DailyCount: c.DailyCount, HourlyAmount: c.HourlyAmount, DailyAmount: c.DailyAmount},
 		}
-		steps.Refunds = &activities.Refunds{Store: postgres.NewRefunds(db), Payments: payments, Stripe: provider, Now: now}
+		refunds := postgres.NewRefunds(db)
+		steps.Refunds = &activities.Refunds{Store: refunds, Payments: payments, Stripe: provider, Now: now, Hold: c.Hold}
+		steps.StripeEvents = &activities.StripeEvents{
+			Payments: payments, Refunds: refunds, Disputes: postgres.NewDisputes(db), Stripe: provider, Now: now, Hold: c.Hold,
+		}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
 		tool, err := ffmpeg.New(ffmpeg.Config{})

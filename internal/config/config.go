@@ -77,6 +77,21 @@ type StripeWebhooks struct {
 	WebhookSecrets []string `name:"stripe-webhook-secret" env:"STRIPE_WEBHOOK_SECRET" sep:" " help:"Secrets that sign webhooks, separated by blanks: the current one, and the last one while it is rotated out."`
 }
 
+// Payments are what is done with the money, and what one payer may do. Amounts are in
+// minor units.
+type Payments struct {
+	HourlyCount  int64         `name:"tips-per-hour" env:"TIPS_PER_HOUR" default:"200" help:"Tips that one member may begin within an hour; 0 is no limit."`
+	DailyCount   int64         `name:"tips-per-day" env:"TIPS_PER_DAY" default:"1000" help:"Tips that one member may begin within a day; 0 is no limit."`
+	HourlyAmount int64         `name:"tip-amount-per-hour" env:"TIP_AMOUNT_PER_HOUR" default:"200000000" help:"Minor units of one currency that one member may tip within an hour; 0 is no limit."`
+	DailyAmount  int64         `name:"tip-amount-per-day" env:"TIP_AMOUNT_PER_DAY" default:"500000000" help:"Minor units of one currency that one member may tip within a day; 0 is no limit."`
+	Hold         time.Duration `name:"payout-hold" env:"PAYOUT_HOLD" default:"168h" help:"How long a creator's part of a payment stays pending before it is available."`
+}
+
+// Tips are what a tip may be.
+type Tips struct {
+	Ranges map[string]string `name:"tip-ranges" env:"TIP_RANGES" mapsep:" " sep:"=" help:"Least and most of a tip in minor units, by currency, as \"usd=100-50000 jpy=100-50000\"; 50-99999999 for all others."`
+}
+
 // Public is how clients reach the product.
 type Public struct {
 	URL      string   `name:"public-url" env:"PUBLIC_URL" default:"http://127.0.0.1:8080" help:"Address of the API as clients see it."`

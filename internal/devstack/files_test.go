@@ -104,11 +104,11 @@ func TestComposeGivesRolesWhatTheyRead(t *testing.T) {
 func TestComposeMakesTheSearchAttributes(t *testing.T) {
 	t.Parallel()
 	command := onlyWord(t, readCompose(t).Services["search-attributes"].Command)
-	list := regexp.MustCompile(`for name in ([A-Za-z ]+);`).FindStringSubmatch(command)
+	list := regexp.MustCompile(`for attribute in ([A-Za-z: ]+);`).FindStringSubmatch(command)
 	require.NotNil(t, list)
 	var want []string
 	for _, attribute := range workflows.SearchAttributes {
-		want = append(want, attribute.GetName())
+		want = append(want, attribute.GetName()+":"+attribute.GetValueType().String())
 	}
 	require.ElementsMatch(t, want, strings.Fields(list[1]))
 	require.Contains(t, command, "--namespace livestream")

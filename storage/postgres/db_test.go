@@ -96,10 +96,13 @@ func TestUnavailableWithoutServer(t *testing.T) {
 			_, err := s.Notifications.NotifyRange(ctx, livestream.GoLive{}, livestream.FollowerRange{})
 			return err
 		},
-		"settings":       func() error { _, err := s.Notifications.Settings(ctx, id); return err },
-		"progress":       func() error { _, err := s.Notifications.Progress(ctx, id); return err },
-		"create tip":     func() error { _, err := s.Transactions.Create(ctx, newTip(t, id, newID(t), 100)); return err },
-		"settle":         func() error { _, err := s.Transactions.Settle(ctx, id, now()); return err },
+		"settings": func() error { _, err := s.Notifications.Settings(ctx, id); return err },
+		"progress": func() error { _, err := s.Notifications.Progress(ctx, id); return err },
+		"create tip": func() error {
+			_, err := s.Transactions.Create(ctx, newTip(t, id, newID(t), 100), livestream.TipLimits{})
+			return err
+		},
+		"settle":         func() error { _, err := s.Transactions.Settle(ctx, id, now(), hold); return err },
 		"balances":       func() error { _, err := s.Transactions.Balances(ctx, id); return err },
 		"claim a key":    func() error { _, err := s.Keys.Claim(ctx, livestream.IdempotencyClaim{}); return err },
 		"save an event":  func() error { _, err := s.StripeEvents.Save(ctx, livestream.StripeEvent{}); return err },

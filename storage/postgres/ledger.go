@@ -32,6 +32,11 @@ FROM posting p CROSS JOIN unnest($5::text[], $6::uuid[], $7::bigint[]) AS e (kin
 JOIN ledger_accounts a ON a.owner = e.owner AND a.kind = e.kind AND a.currency = $4
 WHERE e.amount <> 0`
 
+	pendingSQL = `-- name: ledger.pending
+SELECT coalesce(sum(e.amount), 0)::bigint
+FROM ledger_transactions p JOIN ledger_entries e ON e.ledger_transaction_id = p.id JOIN ledger_accounts a ON a.id = e.account_id
+WHERE p.transaction_id = $1 AND a.kind = 'creator_pending'`
+
 	balancesSQL = `-- name: ledger.balances
 SELECT a.currency,
 	coalesce(sum(b.amount) FILTER (WHERE a.kind = 'creator_available'), 0)::bigint AS available,
@@ -67,6 +72,15 @@ func settlement(t transactionRow, at time.Time) posting {
 	}}
 }
 
+// release moves what is left of a payment from what its creator waits for to what
+// they may use.
+func release(t transactionRow, left int64, at time.Time) posting {
+	return posting{transactionID: t.ID, kind: "release", currency: t.Currency, at: at, entries: []entry{
+		{kind: "creator_pending", owner: t.RecipientID, amount: -left},
+		{kind: "creator_available", owner: t.RecipientID, amount: left},
+	}}
+}
+
 // refunding moves what a refund gives back: the creator's part from where it is,
 // and the platform's from its fee. turned is the same the other way round, for money
 // that the payer's bank sent back.
@@ -79,6 +93,31 @@ func refunding(t transactionRow, r refundRow, turned bool, at time.Time) posting
 		{kind: t.purse(), owner: t.RecipientID, amount: -sign * (r.Amount - r.FeeAmount)},
 		{kind: "platform_fee", owner: uuid.Nil, amount: -sign * r.FeeAmount},
 		{kind: "refunds", owner: uuid.Nil, amount: sign * r.Amount},
+	}}
+}
+
+// disputed takes what a payer's bank holds from the creator and from the fee.
+func disputed(t transactionRow, d disputeRow, at time.Time) posting {
+	return posting{transactionID: t.ID, kind: "dispute", reference: d.ID, currency: t.Currency, at: at, entries: []entry{
+		{kind: t.purse(), owner: t.RecipientID, amount: -(d.Amount - d.FeeAmount)},
+		{kind: "platform_fee", owner: uuid.Nil, amount: -d.FeeAmount},
+		{kind: "disputes", owner: uuid.Nil, amount: d.Amount},
+	}}
+}
+
+// disputeWon gives it back to them, and disputeLost to the payer.
+func disputeWon(t transactionRow, d disputeRow, at time.Time) posting {
+	return posting{transactionID: t.ID, kind: "dispute_won", reference: d.ID, currency: t.Currency, at: at, entries: []entry{
+		{kind: t.purse(), owner: t.RecipientID, amount: d.Amount - d.FeeAmount},
+		{kind: "platform_fee", owner: uuid.Nil, amount: d.FeeAmount},
+		{kind: "disputes", owner: uuid.Nil, amount: -d.Amount},
+	}}
+}
+
+func disputeLost(t transactionRow, d disputeRow, at time.Time) posting {
+	return posting{transactionID: t.ID, kind: "dispute_lost", reference: d.ID, currency: t.Currency, at: at, entries: []entry{
+		{kind: "card", owner: t.SenderID, amount: d.Amount},
+		{kind: "disputes", owner: uuid.Nil, amount: -d.Amount},
 	}}
 }
 

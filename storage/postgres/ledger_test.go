@@ -22,9 +22,9 @@ func TestSettlementIsBookedOnThreeAccounts(t *testing.T) {
 	s, ctx := newStore(t), testenv.Context(t)
 	sender, recipient := s.MustCreateUser(t).ID, s.MustCreateUser(t).ID
 	for _, tip := range []livestream.NewTransaction{newTip(t, sender, recipient, 999), newTip(t, sender, recipient, 50), newTip(t, recipient, sender, 200)} {
-		_, err := s.Transactions.Create(ctx, tip)
+		_, err := s.Transactions.Create(ctx, tip, livestream.TipLimits{})
 		require.NoError(t, err)
-		_, err = s.Transactions.Settle(ctx, tip.ID, now())
+		_, err = s.Transactions.Settle(ctx, tip.ID, now(), hold)
 		require.NoError(t, err)
 	}
 	require.EqualValues(t, -1049, balance(t, s, "card", sender, "eur"))
@@ -41,7 +41,7 @@ func TestSettlementWithoutFee(t *testing.T) {
 	s, ctx := newStore(t), testenv.Context(t)
 	recipient := s.MustCreateUser(t).ID
 	tip := s.MustCreateTip(t, s.MustCreateUser(t).ID, recipient, 9)
-	_, err := s.Transactions.Settle(ctx, tip.ID, now())
+	_, err := s.Transactions.Settle(ctx, tip.ID, now(), hold)
 	require.NoError(t, err)
 	require.EqualValues(t, 9, balance(t, s, "creator_pending", recipient, "eur"))
 	require.EqualValues(t, 2, s.Number(t, "SELECT count(*) FROM ledger_entries"))
@@ -54,27 +54,14 @@ func TestBalances(t *testing.T) {
 	for currency, amount := range map[string]int64{"usd": 1000, "eur": 500, "gbp": 300} {
 		tip := newTip(t, sender, recipient, amount)
 		tip.Currency = currency
-		_, err := s.Transactions.Create(ctx, tip)
+		_, err := s.Transactions.Create(ctx, tip, livestream.TipLimits{})
 		require.NoError(t, err)
-		_, err = s.Transactions.Settle(ctx, tip.ID, now())
+		_, err = s.Transactions.Settle(ctx, tip.ID, now(), hold)
 		require.NoError(t, err)
 	}
 	balances, err := s.Transactions.Balances(ctx, recipient)
 	require.NoError(t, err)
 	require.Equal(t, []livestream.Balance{{Currency: "eur", Pending: 450}, {Currency: "gbp", Pending: 270}, {Currency: "usd", Pending: 900}}, balances)
-
-	// What is released moves from one account of the creator to the other.
-	s.MustExec(t, `INSERT INTO ledger_accounts (kind, user_id, currency) VALUES ('creator_available', $1, 'eur')`, recipient)
-	s.MustExec(t, `ALTER TABLE ledger_transactions DROP CONSTRAINT ledger_transactions_kind_check`)
-	s.MustExec(t, `WITH p AS (
-			INSERT INTO ledger_transactions (transaction_id, kind, posted_at) SELECT id, 'release', now() FROM transactions WHERE currency = 'eur' RETURNING id
-		)
-		INSERT INTO ledger_entries (ledger_transaction_id, account_id, amount, currency)
-		SELECT p.id, a.id, CASE a.kind WHEN 'creator_pending' THEN -400 ELSE 400 END, 'eur'
-		FROM p, ledger_accounts a WHERE a.user_id = $1 AND a.currency = 'eur' AND a.kind LIKE 'creator_%'`, recipient)
-	balances, err = s.Transactions.Balances(ctx, recipient)
-	require.NoError(t, err)
-	require.Equal(t, livestream.Balance{Currency: "eur", Available: 400, Pending: 50}, balances[0])
 
 	balances, err = s.Transactions.Balances(ctx, sender)
 	require.NoError(t, err)
@@ -95,10 +82,10 @@ func TestAccountsOpenedAtOnce(t *testing.T) {
 		}
 		tips[i] = newTip(t, from, to, 100)
 		tips[i].Currency = []string{"eur", "usd", "gbp"}[i%3]
-		_, err := s.Transactions.Create(ctx, tips[i])
+		_, err := s.Transactions.Create(ctx, tips[i], livestream.TipLimits{})
 		require.NoError(t, err)
 	}
-	for _, err := range race(len(tips), func(i int) error { _, err := s.Transactions.Settle(ctx, tips[i].ID, now()); return err }) {
+	for _, err := range race(len(tips), func(i int) error { _, err := s.Transactions.Settle(ctx, tips[i].ID, now(), hold); return err }) {
 		require.NoError(t, err)
 	}
 	for _, currency := range []string{"eur", "usd", "gbp"} {
@@ -115,7 +102,7 @@ func TestLedgerRefuses(t *testing.T) {
 	s, ctx := newStore(t), testenv.Context(t)
 	sender, recipient := s.MustCreateUser(t).ID, s.MustCreateUser(t).ID
 	paid, unpaid := s.MustCreateTip(t, sender, recipient, 500), s.MustCreateTip(t, sender, recipient, 500)
-	_, err := s.Transactions.Settle(ctx, paid.ID, now())
+	_, err := s.Transactions.Settle(ctx, paid.ID, now(), hold)
 	require.NoError(t, err)
 
 	const begin = `WITH p AS (INSERT INTO ledger_transactions (transaction_id, kind, posted_at) VALUES ($1, 'settlement', now()) RETURNING id)

@@ -613,17 +613,24 @@ func calls(s *store) map[string]call {
 		}},
 
 		"create a tip": {do: func(ctx context.Context) error {
-			_, err := s.Transactions.Create(ctx, livestream.NewTransaction{
+			tip, err := s.Transactions.Create(ctx, livestream.NewTransaction{
 				ID: newID(), WorkflowID: "payment/x", Kind: livestream.KindTip, Amount: 500, Currency: "eur", SenderID: member, RecipientID: star,
-			})
+			}, livestream.TipLimits{HourlyCount: 1000})
+			if err != nil {
+				return err
+			}
+			_, err = s.Transactions.OpenIntent(ctx, tip.ID, livestream.PaymentIntent{ID: "pi_y"}, livestream.TransactionQueued)
 			return err
 		}},
 		"settle a tip": {do: func(ctx context.Context) error {
 			tip := bigdata.TransactionID(101) // queued
-			if err := s.Transactions.SetIntent(ctx, tip, livestream.PaymentIntent{ID: "pi_x", ClientSecret: "secret"}, livestream.TransactionProcessing); err != nil {
+			if err := s.Transactions.SetIntent(ctx, tip, livestream.PaymentIntent{ID: "pi_101", ClientSecret: "secret"}, livestream.TransactionProcessing); err != nil {
 				return err
 			}
-			_, err := s.Transactions.Settle(ctx, tip, now())
+			if _, err := s.Transactions.Settle(ctx, tip, now(), hold); err != nil {
+				return err
+			}
+			_, err := s.Transactions.Release(ctx, tip, now().Add(hold+time.Hour))
 			return err
 		}},
 		"a tip that fails": {do: func(ctx context.Context) error {
@@ -647,7 +654,15 @@ func calls(s *store) map[string]call {
 			}
 			_, err = s.Refunds.Book(ctx, livestream.StripeRefund{
 				ID: "re_x", Status: livestream.StripeRefundSucceeded, Amount: 100, Currency: "eur", PaymentIntentID: "pi_6", RefundID: refund.ID,
-			}, now())
+			}, now(), hold)
+			return err
+		}},
+		"a dispute": {do: func(ctx context.Context) error {
+			dispute := livestream.StripeDispute{ID: "dp_x", Status: livestream.DisputeNeedsResponse, Amount: 500, Currency: "eur", PaymentIntentID: "pi_8"}
+			if _, err := s.Disputes.Book(ctx, dispute, now(), hold); err != nil {
+				return err
+			}
+			_, err := s.Transactions.ByIntent(ctx, "pi_8")
 			return err
 		}},
 		"a refund that fails": {do: func(ctx context.Context) error {

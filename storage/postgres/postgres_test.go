@@ -35,6 +35,7 @@ type store struct {
 	Notifications *postgres.Notifications
 	Transactions  *postgres.Transactions
 	Refunds       *postgres.Refunds
+	Disputes      *postgres.Disputes
 	Keys          *postgres.IdempotencyKeys
 	StripeEvents  *postgres.StripeEvents
 }
@@ -57,7 +58,7 @@ func storeAt(tb testing.TB, config postgres.Config) *store {
 	return &store{
 		DB: db, URL: direct, Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
 		Streams: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Archives: postgres.NewArchives(db),
-		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Refunds: postgres.NewRefunds(db), Keys: postgres.NewIdempotencyKeys(db),
+		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Refunds: postgres.NewRefunds(db), Disputes: postgres.NewDisputes(db), Keys: postgres.NewIdempotencyKeys(db),
 		StripeEvents: postgres.NewStripeEvents(db),
 	}
 }
@@ -99,6 +100,9 @@ func newID(tb testing.TB) uuid.UUID {
 
 // testClockTolerance is how far the clocks of a test and of its database may differ.
 const testClockTolerance = 5 * time.Second
+
+// hold is how long a creator's part of a payment stays pending.
+const hold = 7 * 24 * time.Hour
 
 // now is a time that Postgres keeps as it is.
 func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
@@ -183,7 +187,7 @@ func newTip(tb testing.TB, sender, recipient uuid.UUID, amount int64) livestream
 
 func (s *store) MustCreateTip(tb testing.TB, sender, recipient uuid.UUID, amount int64) livestream.Transaction {
 	tb.Helper()
-	tip, err := s.Transactions.Create(testenv.Context(tb), newTip(tb, sender, recipient, amount))
+	tip, err := s.Transactions.Create(testenv.Context(tb), newTip(tb, sender, recipient, amount), livestream.TipLimits{})
 	require.NoError(tb, err)
 	return tip
 }

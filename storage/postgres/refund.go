@@ -112,8 +112,9 @@ func (s *Refunds) Create(ctx context.Context, r livestream.NewRefund) (livestrea
 
 // Book takes on what Stripe says of a refund, and moves the money once: what was made
 // at Stripe's dashboard gets a row, what succeeded is booked, and what failed after
-// that is booked back. CodeTransactionNotFound when the payment is not ours.
-func (s *Refunds) Book(ctx context.Context, r livestream.StripeRefund, now time.Time) (livestream.Refund, error) {
+// that is booked back. What goes back was paid: its payment is settled first, with that
+// hold. CodeTransactionNotFound when the payment is not ours.
+func (s *Refunds) Book(ctx context.Context, r livestream.StripeRefund, now time.Time, hold time.Duration) (livestream.Refund, error) {
 	var row refundRow
 	err := s.db.inTx(ctx, func(tx querier) error {
 		payment, err := one[transactionRow](ctx, tx, lockIntentSQL, r.PaymentIntentID)
@@ -123,7 +124,7 @@ func (s *Refunds) Book(ctx context.Context, r livestream.StripeRefund, now time.
 		if r.Currency != payment.Currency {
 			return fmt.Errorf("refund %s is in %s, and its payment in %s", r.ID, r.Currency, payment.Currency)
 		}
-		if payment, err = settle(ctx, tx, payment, now); err != nil { // what goes back was paid
+		if payment, err = settle(ctx, tx, payment, now, hold); err != nil {
 			return err
 		}
 		row, err = one[refundRow](ctx, tx, refundAtStripeSQL, r.RefundID, r.ID)

@@ -15,10 +15,17 @@ func (s *store) MustPay(tb testing.TB, sender, recipient uuid.UUID, amount int64
 	tb.Helper()
 	ctx := testenv.Context(tb)
 	tip := s.MustCreateTip(tb, sender, recipient, amount)
-	require.NoError(tb, s.Transactions.SetIntent(ctx, tip.ID, livestream.PaymentIntent{ID: "pi_" + tip.ID.String()}, livestream.TransactionProcessing))
-	paid, err := s.Transactions.Settle(ctx, tip.ID, now())
+	s.MustOpenIntent(tb, tip.ID, "pi_"+tip.ID.String())
+	paid, err := s.Transactions.Settle(ctx, tip.ID, now(), hold)
 	require.NoError(tb, err)
 	return paid
+}
+
+// MustOpenIntent gives a tip its PaymentIntent.
+func (s *store) MustOpenIntent(tb testing.TB, tip uuid.UUID, intent string) {
+	tb.Helper()
+	_, err := s.Transactions.OpenIntent(testenv.Context(tb), tip, livestream.PaymentIntent{ID: intent}, livestream.TransactionProcessing)
+	require.NoError(tb, err)
 }
 
 // MustRefund promises a refund of so much.
@@ -39,7 +46,7 @@ func atStripe(payment livestream.Transaction, refund livestream.Refund, status l
 
 func (s *store) mustBook(tb testing.TB, refund livestream.StripeRefund) livestream.Refund {
 	tb.Helper()
-	booked, err := s.Refunds.Book(testenv.Context(tb), refund, now())
+	booked, err := s.Refunds.Book(testenv.Context(tb), refund, now(), hold)
 	require.NoError(tb, err)
 	return booked
 }
@@ -194,9 +201,9 @@ func TestRefundMadeAtStripeIsBookedWithItsPayment(t *testing.T) {
 	s, ctx := newStore(t), testenv.Context(t)
 	recipient := s.MustCreateUser(t).ID
 	tip := s.MustCreateTip(t, s.MustCreateUser(t).ID, recipient, 500)
-	require.NoError(t, s.Transactions.SetIntent(ctx, tip.ID, livestream.PaymentIntent{ID: "pi_1"}, livestream.TransactionProcessing))
+	s.MustOpenIntent(t, tip.ID, "pi_1")
 	foreign := livestream.StripeRefund{ID: "re_dashboard", Status: livestream.StripeRefundSucceeded, Amount: 200, Currency: "eur", PaymentIntentID: "pi_1"}
-	for _, err := range race(10, func(int) error { _, err := s.Refunds.Book(ctx, foreign, now()); return err }) {
+	for _, err := range race(10, func(int) error { _, err := s.Refunds.Book(ctx, foreign, now(), hold); return err }) {
 		require.NoError(t, err)
 	}
 	after, err := s.Transactions.Any(ctx, tip.ID)
@@ -207,10 +214,10 @@ func TestRefundMadeAtStripeIsBookedWithItsPayment(t *testing.T) {
 	require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM refunds"))
 
 	foreign.PaymentIntentID = "pi_of_somebody_else"
-	_, err = s.Refunds.Book(ctx, foreign, now())
+	_, err = s.Refunds.Book(ctx, foreign, now(), hold)
 	requireCode(t, livestream.CodeTransactionNotFound, err)
 	foreign.PaymentIntentID, foreign.ID, foreign.Currency = "pi_1", "re_2", "usd"
-	_, err = s.Refunds.Book(ctx, foreign, now())
+	_, err = s.Refunds.Book(ctx, foreign, now(), hold)
 	require.ErrorContains(t, err, "in usd", "currencies never mix")
 }
 
@@ -225,12 +232,12 @@ func TestBalancesAreKeptWithTheirEntries(t *testing.T) {
 			from, to = to, from
 		}
 		payments[i] = s.MustCreateTip(t, from, to, int64(100+i))
-		require.NoError(t, s.Transactions.SetIntent(testenv.Context(t), payments[i].ID, livestream.PaymentIntent{ID: "pi_" + payments[i].ID.String()}, livestream.TransactionProcessing))
 		payments[i].PaymentIntentID = "pi_" + payments[i].ID.String()
+		s.MustOpenIntent(t, payments[i].ID, payments[i].PaymentIntentID)
 	}
 	for _, err := range race(len(payments), func(i int) error {
 		foreign := livestream.StripeRefund{ID: "re_" + payments[i].ID.String(), Status: livestream.StripeRefundSucceeded, Amount: 33, Currency: "eur", PaymentIntentID: payments[i].PaymentIntentID}
-		_, err := s.Refunds.Book(testenv.Context(t), foreign, now())
+		_, err := s.Refunds.Book(testenv.Context(t), foreign, now(), hold)
 		return err
 	}) {
 		require.NoError(t, err)

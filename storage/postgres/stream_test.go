@@ -368,7 +368,7 @@ func TestDeletingAStream(t *testing.T) {
 	stream = s.MustCreateEnded(t, user.ID, 0)
 	tip := newTip(t, s.MustCreateUser(t).ID, user.ID, 500)
 	tip.StreamID = &stream.ID
-	_, err := s.Transactions.Create(ctx, tip)
+	_, err := s.Transactions.Create(ctx, tip, livestream.TipLimits{})
 	require.NoError(t, err)
 	requireRefused(t, "transactions_stream_id_fkey", s.Exec(t, remove, stream.ID))
 }

@@ -16,7 +16,8 @@ func NewStripeEvents(db *DB) *StripeEvents { return &StripeEvents{db: db} }
 const (
 	saveStripeEventSQL = `-- name: stripe_events.save
 WITH e AS (
-	INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload) VALUES ($1, $2, $3, $4, $5, $6)
+	INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload, object, refund_id, dispute_id)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 	ON CONFLICT (id) DO NOTHING
 )
 SELECT EXISTS (SELECT FROM stripe_events WHERE id = $1 AND delivered_at IS NOT NULL)`
@@ -35,7 +36,7 @@ DELETE FROM stripe_events WHERE ctid = ANY (ARRAY (
 // delivered to its payment already.
 func (s *StripeEvents) Save(ctx context.Context, event livestream.StripeEvent) (bool, error) {
 	delivered, err := scalar[bool](ctx, s.db.primary, saveStripeEventSQL, event.ID, event.Type, event.CreatedAt, event.PaymentIntentID,
-		event.WorkflowID, event.Payload)
+		event.WorkflowID, event.Payload, event.Object, event.RefundID, event.DisputeID)
 	return delivered, fail(ctx, "save stripe event", err)
 }
 

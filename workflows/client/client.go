@@ -116,6 +116,7 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 	defer cancel()
 	attributes := []temporal.SearchAttributeUpdate{
 		workflows.AttrUserID.ValueSet(transaction.SenderID.String()), workflows.AttrTransactionID.ValueSet(transaction.ID.String()),
+		workflows.AttrPaymentAmount.ValueSet(transaction.Amount), workflows.AttrPaymentCurrency.ValueSet(transaction.Currency),
 	}
 	if transaction.StreamID != nil {
 		attributes = append(attributes, workflows.AttrStreamID.ValueSet(transaction.StreamID.String()))
@@ -125,7 +126,7 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 		TaskQueue:                workflows.QueuePayment,
 		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
-		StaticSummary:            fmt.Sprintf("%s of %d %s", transaction.Kind, transaction.Amount, transaction.Currency),
+		StaticSummary:            fmt.Sprintf("%s of %s", transaction.Kind, livestream.FormatMoney(transaction.Amount, transaction.Currency)),
 		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
 	}
 	return c.updateWithStart(ctx, options, workflows.Payment, workflows.PaymentInput{Transaction: transaction}, workflows.UpdateSubmitPayment)
@@ -153,17 +154,32 @@ func (c *Client) SubmitRefund(ctx context.Context, refund livestream.NewRefund) 
 	return c.updateWithStart(ctx, options, workflows.Refund, workflows.RefundInput{Refund: refund}, workflows.UpdateSubmitRefund)
 }
 
-// DeliverStripeEvent tells a payment's workflow that Stripe said something of it.
+// DeliverStripeEvent tells whom it concerns that Stripe said something: the workflow
+// of the payment or refund while that is open, and else a workflow of the event's own,
+// which looks at what is so and books it. Delivering the same event again changes
+// nothing.
 //
-// Errors: not_found when the workflow is closed or unknown, unavailable. A payment
-// closes only when its PaymentIntent is booked, was canceled at Stripe or never made:
-// one that is closed and not booked has nothing to learn from an event.
+// Errors: unavailable.
 func (c *Client) DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error {
-	signal := workflows.StripeEventSignal{EventID: event.ID, Type: event.Type}
-	err := c.temporal.SignalWorkflow(ctx, event.WorkflowID, "", workflows.SignalStripeEvent, signal)
-	if isNotFound(err) {
-		return livestream.Errorf(livestream.CodeNotFound, "no open payment %s", event.WorkflowID)
+	if event.WorkflowID != "" && (event.Object == "payment_intent" || event.Object == "refund") {
+		signal := workflows.StripeEventSignal{EventID: event.ID, Type: event.Type}
+		err := c.temporal.SignalWorkflow(ctx, event.WorkflowID, "", workflows.SignalStripeEvent, signal)
+		if !isNotFound(err) {
+			return domainError(err)
+		}
 	}
+	if !event.MovesMoney() {
+		return nil
+	}
+	_, err := c.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
+		ID:                       workflows.StripeEventID(event.ID),
+		TaskQueue:                workflows.QueuePayment,
+		WorkflowIDReusePolicy:    enums.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            event.Type,
+	}, workflows.StripeEvent, workflows.StripeEventInput{
+		Type: event.Type, Object: event.Object, PaymentIntentID: event.PaymentIntentID, RefundID: event.RefundID, DisputeID: event.DisputeID,
+	})
 	return domainError(err)
 }
 

@@ -129,8 +129,9 @@ func NamespaceAt(tb testing.TB, address string) string {
 	config, err := devstack.LoadTemporalConfig(root)
 	require.NoError(tb, err)
 	attributes := map[string]enums.IndexedValueType{}
-	for attribute := range config.SearchAttributes {
-		attributes[attribute] = enums.INDEXED_VALUE_TYPE_KEYWORD
+	for attribute, kind := range config.SearchAttributes {
+		attributes[attribute], err = enums.IndexedValueTypeFromString(kind)
+		require.NoError(tb, err)
 	}
 	require.Eventually(tb, func() bool {
 		_, err := c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{Namespace: namespace, SearchAttributes: attributes})
