@@ -115,7 +115,7 @@ func recordAll(t *testing.T, dir string) {
 	})
 	t.Run("early continue-as-new", func(t *testing.T) {
 		t.Parallel()
-		s := newStackOn(t, newTemporal(t, map[string]any{"limit.historyCount.suggestContinueAsNew": 60}), api|worker)
+		s := newStackOn(t, place{temporal: newTemporal(t, map[string]any{"limit.historyCount.suggestContinueAsNew": 60})}, api|worker)
 		first, last := notifyContinued(s)
 		s.record(dir, "notify_continued", first.workflowID, first.runID)
 		s.record(dir, "notify_continuation", last.workflowID, last.runID)

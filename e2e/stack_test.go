@@ -36,6 +36,8 @@ type stack struct {
 	temporal client.Client
 	db       *pgxpool.Pool
 
+	variables []string
+
 	api, worker, transcode, chat1, chat2 *devstack.Role
 }
 
@@ -56,22 +58,34 @@ const (
 // newStack starts the roles of the product that are asked for. What changes the
 // environment does so before they start.
 func newStack(t *testing.T, roles int, changes ...func(*devstack.Env)) *stack {
-	return newStackOn(t, nil, roles, changes...)
+	return newStackOn(t, place{}, roles, changes...)
 }
 
-// newStackOn is newStack on a Temporal of the test's own.
-func newStackOn(t *testing.T, temporal *devstack.Temporal, wanted int, changes ...func(*devstack.Env)) *stack {
+// place is what a test has of its own instead of what tests share.
+type place struct {
+	temporal  *devstack.Temporal
+	database  string   // which is migrated, and has no replicas
+	variables []string // that replace those of the roles
+}
+
+// newStackOn is newStack on servers of the test's own.
+func newStackOn(t *testing.T, own place, wanted int, changes ...func(*devstack.Env)) *stack {
 	t.Helper()
 	s := &stack{T: t, ctx: lasting(t), env: testenv.Load(t)}
 	s.env.Dir = scratch(t)
-	s.env.DatabaseURL = testenv.Database(t)
-	s.env.DatabaseReplicaURLs = testenv.ReplicaURLs(t, s.env.DatabaseURL)
+	s.variables = own.variables
+	if own.database == "" {
+		s.env.DatabaseURL = testenv.Database(t)
+		s.env.DatabaseReplicaURLs = testenv.ReplicaURLs(t, s.env.DatabaseURL)
+	} else {
+		s.env.DatabaseURL, s.env.DatabaseReplicaURLs = own.database, nil
+	}
 	s.env.RedisURL = testenv.Redis(t)
 	s.env.S3Bucket = testenv.Bucket(t)
-	if temporal == nil {
+	if own.temporal == nil {
 		s.env.TemporalNamespace = testenv.Namespace(t)
 	} else {
-		s.env.TemporalAddress, s.env.TemporalNamespace = temporal.Address, temporal.Namespace
+		s.env.TemporalAddress, s.env.TemporalNamespace = own.temporal.Address, own.temporal.Namespace
 	}
 	for _, change := range changes {
 		change(&s.env)
@@ -141,7 +155,7 @@ func (s *stack) in(t *testing.T) *stack {
 }
 
 func (s *stack) role(name, address string, args ...string) *devstack.Role {
-	return devstack.NewRole(s.env, s.env.Dir, name, address, args)
+	return devstack.NewRole(s.env, s.env.Dir, name, address, args, s.variables...)
 }
 
 // kill ends a role as a crash would.

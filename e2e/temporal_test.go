@@ -40,7 +40,7 @@ func TestTemporalKilledWithEverythingInFlight(t *testing.T) {
 	t.Parallel()
 	const followers, seconds = 8000, 70
 	temporal := newTemporal(t, nil)
-	s := newStackOn(t, temporal, everything)
+	s := newStackOn(t, place{temporal: temporal}, everything)
 	recording := s.recording(seconds)
 
 	// A stream that is live, a fan-out in its middle, a payment of which Stripe has

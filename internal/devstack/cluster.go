@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // Cluster is a Postgres primary with its replicas and nothing else, for tests and
@@ -44,6 +45,25 @@ func StartCluster(ctx context.Context, dir string, replicas int) (_ *Cluster, er
 		return nil, err
 	}
 	return &Cluster{PrimaryURL: s.Env.DatabaseURL, ReplicaURLs: s.Env.DatabaseReplicaURLs, Replicas: s.processes[1:], stack: s}, nil
+}
+
+// KillPrimary ends the primary at once, as a crash would.
+func (c *Cluster) KillPrimary() { c.stack.processes[0].Kill() }
+
+// RestartPrimary starts the primary again, and waits until it answers. It does not
+// start as long as connections of the one that was killed are there, which notice
+// that shortly after.
+func (c *Cluster) RestartPrimary(ctx context.Context) error {
+	primary := c.stack.processes[0]
+	for deadline := time.Now().Add(goneLimit); ; {
+		if err := primary.Start(); err != nil {
+			return err
+		}
+		err := primary.await(ctx, time.Minute, answers(postgresURL(c.stack.ports.postgres, "postgres")))
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // Close stops all of it.

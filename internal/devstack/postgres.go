@@ -168,8 +168,9 @@ func (c *cluster) start(ctx context.Context, name, dir string, port int, args ..
 		"-c", "wal_keep_size=256MB", "-c", "max_slot_wal_keep_size=2GB",
 	}, args...)
 	if c.stack.options.Test {
-		// What a test wrote need not survive the machine, only its processes.
-		args = append(args, "-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+		// What a test wrote need not survive the machine, only its processes: a commit is
+		// with the kernel before it is acknowledged.
+		args = append(args, "-c", "fsync=off", "-c", "full_page_writes=off")
 	}
 	p := &Process{Name: name, Path: c.programs["postgres"], Args: args, Dir: c.stack.options.Dir, User: c.owner, StopSignal: syscall.SIGINT}
 	if err := gone(ctx, name, filepath.Join(dir, "postmaster.pid"), p.Path); err != nil {

@@ -73,13 +73,13 @@ func (s *Server) api(operation func(form url.Values, id string) (int, any), para
 		faults := s.faults
 		taken := s.traffic.take(time.Now(), faults.CallsPerSecond)
 		s.mu.Unlock()
-		if s.ctx.Err() != nil || hit(faults.CutBefore) {
+		if s.ctx.Err() != nil || s.hit("cut_before", faults.CutBefore) {
 			panic(http.ErrAbortHandler)
 		}
-		if hit(faults.HangBefore) {
+		if s.hit("hang_before", faults.HangBefore) {
 			s.hang(r)
 		}
-		if !taken || hit(faults.RateLimited) {
+		if !taken || s.hit("rate_limited", faults.RateLimited) {
 			w.Header().Set("Retry-After", "1")
 			refuse(w)(fail(http.StatusTooManyRequests, "invalid_request_error", "rate_limit", "Too many requests.", ""))
 			return
@@ -93,19 +93,19 @@ func (s *Server) api(operation func(form url.Values, id string) (int, any), para
 			call.key = r.Header.Get("Idempotency-Key")
 		}
 		out := s.once(call, func() (int, any) {
-			if hit(faults.ErrorBefore) {
+			if s.hit("error_before", faults.ErrorBefore) {
 				return internalError()
 			}
 			status, out := operation(form, r.PathValue("id"))
-			if hit(faults.ErrorAfter) {
+			if s.hit("error_after", faults.ErrorAfter) {
 				return internalError()
 			}
 			return status, out
 		})
-		if hit(faults.CutAfter) {
+		if s.hit("cut_after", faults.CutAfter) {
 			panic(http.ErrAbortHandler)
 		}
-		if hit(faults.HangAfter) {
+		if s.hit("hang_after", faults.HangAfter) {
 			s.hang(r)
 		}
 		out.write(w)

@@ -24,7 +24,7 @@ type event struct {
 // emit makes an event about an object as it is now, which goes out with the next
 // commit.
 func (s *Server) emit(kind string, about object) {
-	if s.config.WebhookURL == "" || hit(s.faults.WebhooksLost) {
+	if s.config.WebhookURL == "" || s.hit("webhooks_lost", s.faults.WebhooksLost) {
 		return
 	}
 	e := &event{ID: newID("evt")}
@@ -50,7 +50,7 @@ const (
 // send delivers an event in the background, twice and late when told to.
 func (s *Server) send(e *event) {
 	copies := 1
-	if hit(s.faults.WebhooksTwice) {
+	if s.hit("webhooks_twice", s.faults.WebhooksTwice) {
 		copies = 2
 	}
 	for range copies {

@@ -2,8 +2,10 @@ package stripesim
 
 import (
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -45,7 +47,29 @@ func (s *Server) setFaults(w http.ResponseWriter, r *http.Request) {
 	s.SetFaults(f)
 }
 
-func hit(rate float64) bool { return rate > 0 && rand.Float64() < rate }
+// hit says whether a fault strikes, which it does at a rate, and counts it.
+func (s *Server) hit(fault string, rate float64) bool {
+	if rate <= 0 || rand.Float64() >= rate {
+		return false
+	}
+	s.struck.mu.Lock()
+	defer s.struck.mu.Unlock()
+	s.struck.times[fault]++
+	return true
+}
+
+// struck is how often each fault did.
+type struck struct {
+	mu    sync.Mutex
+	times map[string]int
+}
+
+// Struck is how often each fault did, by its name.
+func (s *Server) Struck() map[string]int {
+	s.struck.mu.Lock()
+	defer s.struck.mu.Unlock()
+	return maps.Clone(s.struck.times)
+}
 
 // hang keeps a client waiting until it gives up.
 func (s *Server) hang(r *http.Request) {
@@ -93,5 +117,5 @@ func (s *Server) BusiestSecond() int {
 }
 
 func (s *Server) stats(w http.ResponseWriter, _ *http.Request) {
-	responseOf(http.StatusOK, map[string]int{"requests": s.Requests(), "busiest_second": s.BusiestSecond()}).write(w)
+	responseOf(http.StatusOK, map[string]any{"requests": s.Requests(), "busiest_second": s.BusiestSecond(), "faults": s.Struck()}).write(w)
 }

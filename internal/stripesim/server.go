@@ -10,7 +10,7 @@
 //	POST /_sim/payment_intents/{id}/authenticate    {"succeed": true}: the payer comes back from their bank
 //	POST /_sim/payment_intents/{id}/dispute         {"reason": "fraudulent"}: the payer goes to their bank
 //	GET  /_sim/charges                              all money that was taken
-//	GET  /_sim/stats                                {"requests": 7, "busiest_second": 3}
+//	GET  /_sim/stats                                {"requests": 7, "busiest_second": 3, "faults": {"error_after": 1}}
 package stripesim
 
 import (
@@ -54,6 +54,7 @@ type Server struct {
 	faults        Faults
 	faultsChanged chan struct{} // closed when they are
 	traffic       traffic
+	struck        struck
 
 	ctx     context.Context
 	cancel  context.CancelFunc
@@ -64,7 +65,7 @@ type Server struct {
 func New(config Config) (*Server, error) {
 	s := &Server{
 		config: config, answers: map[string]*answer{}, working: map[string]bool{},
-		events: map[string]*event{}, faultsChanged: make(chan struct{}),
+		events: map[string]*event{}, faultsChanged: make(chan struct{}), struck: struck{times: map[string]int{}},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if config.Journal != "" {

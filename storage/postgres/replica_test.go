@@ -30,8 +30,6 @@ func newReplicated(t *testing.T) *replicated {
 	cluster := testenv.Cluster(t, 2)
 	ctx := testenv.Context(t)
 	require.NoError(t, postgres.Migrate(ctx, cluster.PrimaryURL, nil))
-	// As in production; what a commit does not wait for comes to a replica late.
-	execAt(t, cluster.PrimaryURL, "ALTER DATABASE livestream SET synchronous_commit = on")
 	config := postgres.Config{URL: cluster.PrimaryURL, ReplicaURLs: cluster.ReplicaURLs}
 	r := &replicated{store: storeAt(t, config), cluster: cluster, config: config}
 	r.awaitRotation(t, true, true)
