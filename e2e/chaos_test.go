@@ -331,7 +331,8 @@ func (c *chaos) giveBack(ctx context.Context) {
 			if amount%2 == 0 {
 				in["amount"] = amount / 3
 			}
-			running.Go(func() { c.insist(creators[recipient], "/api/transactions/"+id+"/refund", id, in, nil) })
+			creator, key := creators[recipient], id // the next row's are read into the same variables
+			running.Go(func() { c.insist(creator, "/api/transactions/"+key+"/refund", key, in, nil) })
 			return nil
 		})
 	}
