@@ -36,6 +36,9 @@ bench-archive: devstack ## measure the making of an archive of 10 minutes of 108
 soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of Redis, and kill a node of three with 3,000 clients
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestSoak|TestANodeIsKilled' ./chat -soak 10m -crowd 3000
 
+chaos-payments: devstack ## make 10,000 payments while Stripe fails and processes are killed, and compare the books
+	@exec $(DEVSTACK) test -- go test -count=1 -timeout 60m -v -run TestPaymentsInChaos ./e2e -payments 10000
+
 soak-archive: devstack ## kill the transcode worker five times, take the store away for a minute, end 20 streams at once
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestTranscoderKilled|TestStoreAway|TestManyStreams' ./e2e -kills 5 -outage 1m -rush 20 -patience 20m
 
