@@ -4,10 +4,10 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive lint bench bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments lint bench bench-api fuzz generate record build devstack
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: devstack ## start everything on this machine and keep it running until Ctrl-C
 	@exec $(DEVSTACK) up
