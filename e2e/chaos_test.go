@@ -30,7 +30,7 @@ import (
 var payments = flag.Int("payments", 200, "how many payments TestPaymentsInChaos makes")
 
 const (
-	paymentsPerSecond = 25
+	paymentsPerSecond = 10
 	payerCount        = 100
 	creatorCount      = 10
 	// killEvery is how long all processes are left alone after one was killed.

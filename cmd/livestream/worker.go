@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
@@ -79,11 +80,6 @@ func (c *workerCmd) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, queue := range c.Queues {
-		if err := steer.New(temporal).EnsureSchedules(ctx, queue); err != nil {
-			return err
-		}
-	}
 	// A worker that ends by itself takes the process with it: one that does nothing
 	// must not look healthy.
 	ctx, fail := context.WithCancelCause(ctx)
@@ -99,6 +95,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 			return fmt.Errorf("start the worker of queue %s: %w", queue, err)
 		}
 		defer stopping.Go(w.Stop) // all at once, each takes its time
+		go ensureSchedules(ctx, steer.New(temporal), queue, o.log)
 	}
 	var draining atomic.Bool
 	mux := http.NewServeMux()
@@ -113,6 +110,26 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		return fmt.Errorf("a worker stopped by itself: %w", cause)
 	}
 	return err
+}
+
+// schedulePause is between two tries to see to a queue's schedules.
+const schedulePause = 10 * time.Second
+
+// ensureSchedules sees to a queue's schedules until that has worked. Work does not
+// wait for it: a Temporal that is too busy for a schedule needs its workers all the
+// more.
+func ensureSchedules(ctx context.Context, temporal *steer.Client, queue string, log *zap.Logger) {
+	for {
+		err := temporal.EnsureSchedules(ctx, queue)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		log.Warn("see to the schedules", zap.String("queue", queue), zap.Error(err))
+		select {
+		case <-time.After(schedulePause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed, scratch string) (workers.Activities, error) {
