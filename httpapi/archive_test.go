@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
 )
 
 type upload struct {
@@ -134,4 +137,37 @@ func TestDeletedArchiveIsGoneWithItsFiles(t *testing.T) {
 		_, err := p.bucket.ReadAll(t.Context(), fmt.Sprintf("%s%s", livestream.RecordingPrefix(uuid.MustParse(stream)), u.ID))
 		return livestream.CodeOf(err) == livestream.CodeNotFound
 	})
+}
+
+func TestADeletionFinishesWhenTheStoreIsBack(t *testing.T) {
+	t.Parallel()
+	proxy, endpoint := testenv.NewProxy(t, testenv.Load(t).S3Endpoint)
+	p := newProduct(t, options{s3Endpoint: endpoint})
+	ada := p.mustRegister(t)
+	id, media := ada.mustPublish()
+	neighbour, neighbours := ada.mustPublish()
+	stream := ada.get("/api/archives/"+id).text(t, "stream_id")
+	proxy.Cut()
+	ada.do(http.MethodDelete, "/api/archives/"+id, nil).ok(t, http.StatusNoContent)
+	ada.get("/api/archives/"+id).problem(t, http.StatusNotFound, "archive_not_found")
+	ada.get(media+"master.m3u8").problem(t, http.StatusNotFound, "not_found")
+	require.True(t, p.stored(t, "archives/"+id), "nothing could be removed yet")
+	proxy.Restore()
+	ada.eventually(func() bool { return !p.stored(t, "archives/"+id) && !p.stored(t, "recordings/"+stream) })
+	require.True(t, p.stored(t, "archives/"+neighbour))
+	ada.get(neighbours+"master.m3u8").ok(t, http.StatusOK)
+}
+
+// stored says whether the store has files below a folder.
+func (p *product) stored(t *testing.T, folder string) bool {
+	t.Helper()
+	found := false
+	err := filepath.WalkDir(filepath.Join(testenv.Load(t).S3Dir, p.bucketName, folder), func(_ string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			found = true
+		}
+		return nil // it goes while we look
+	})
+	require.NoError(t, err)
+	return found
 }

@@ -221,7 +221,7 @@ func newProduct(tb testing.TB, o options) *product {
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
 		Archives: &activities.Archives{
-			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: p.bucket, Notify: notifications, Push: push, Now: now,
+			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: media, Notify: notifications, Push: push, Now: now,
 		},
 		Views: p.views,
 		Transactions: &activities.Transactions{
