@@ -18,9 +18,16 @@ func childAttributes() *syscall.SysProcAttr {
 
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 
+// niceness lets others go first: a transcoder takes all the CPU there is, and the
+// worker's own heartbeats must not wait for it.
+const niceness = 10
+
 // restrict sets what a running program may take. It has begun by then, but not come
 // far.
 func restrict(pid int, memory int64, may limits) error {
+	if err := unix.Setpriority(unix.PRIO_PGRP, pid, niceness); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("set the priority: %w", err)
+	}
 	seconds := uint64(may.cpu / time.Second)
 	for _, l := range []struct {
 		what  int
