@@ -78,8 +78,9 @@ func (w *world) openRedis(tb testing.TB, url string) *redis.Client {
 // node is one chat process.
 type node struct {
 	*chat.Server
-	http *httptest.Server
-	stop func()
+	http    *httptest.Server
+	metrics *prometheus.Registry
+	stop    func()
 }
 
 func (n *node) address(path string, query url.Values) string {
@@ -103,24 +104,13 @@ func (w *world) nodeAt(tb testing.TB, config chat.Config, redisURL string, accep
 // nodeOn is nodeAt with a store of its own.
 func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn), chats *postgres.Chats) *node {
 	tb.Helper()
-	cache := w.openRedis(tb, redisURL)
-	events := redis.NewChat(cache, chats)
-	server, err := chat.New(config, chat.Deps{
-		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(context.Background(), cache), Presence: redis.NewPresence(cache),
-		Inboxes: w.notifications, Logins: w.logins, Users: w.users, Tickets: redis.NewTickets(cache),
-		Channel: redis.ChatChannel,
-		Shared: func(channel, payload string) *chat.Shared {
-			return (*chat.Shared)(redis.ReadNotification(channel, payload))
-		},
-		Checks:  map[string]func(context.Context) error{"postgres": w.db.Ping, "redis": cache.Ping},
-		Log:     zaptest.NewLogger(tb, zaptest.Level(zap.ErrorLevel)),
-		Metrics: prometheus.NewRegistry(),
-	})
+	metrics := prometheus.NewRegistry()
+	server, err := chat.New(config, w.deps(tb, redisURL, chats, metrics))
 	require.NoError(tb, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { server.Run(ctx) })
-	n := &node{Server: server, http: httptest.NewUnstartedServer(server)}
+	n := &node{Server: server, http: httptest.NewUnstartedServer(server), metrics: metrics}
 	if accepted != nil {
 		n.http.Listener = tampered{n.http.Listener, accepted}
 	}
@@ -135,6 +125,24 @@ func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accep
 	})
 	tb.Cleanup(n.stop)
 	return n
+}
+
+// deps are what a node works with.
+func (w *world) deps(tb testing.TB, redisURL string, chats *postgres.Chats, metrics *prometheus.Registry) chat.Deps {
+	tb.Helper()
+	cache := w.openRedis(tb, redisURL)
+	events := redis.NewChat(cache, chats)
+	return chat.Deps{
+		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(context.Background(), cache), Presence: redis.NewPresence(cache),
+		Inboxes: w.notifications, Logins: w.logins, Users: w.users, Tickets: redis.NewTickets(cache),
+		Channel: redis.ChatChannel,
+		Shared: func(channel, payload string) *chat.Shared {
+			return (*chat.Shared)(redis.ReadNotification(channel, payload))
+		},
+		Checks:  map[string]func(context.Context) error{"postgres": w.db.Ping, "redis": cache.Ping},
+		Log:     zaptest.NewLogger(tb, zaptest.Level(zap.ErrorLevel)),
+		Metrics: metrics,
+	}
 }
 
 type tampered struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -162,6 +163,13 @@ func TestWhatCannotBeOpened(t *testing.T) {
 	header := http.Header{"X-Request-Id": {"mine-1"}}
 	p := refused(t, n.address("/ws/none", nil), header)
 	require.Equal(t, "mine-1", p.RequestID)
+}
+
+func TestARoomThatRestsTooLongIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	_, err := chat.New(chat.Config{FlushInterval: 101 * time.Millisecond}, w.deps(t, w.redisURL, w.chats, prometheus.NewRegistry()))
+	require.ErrorContains(t, err, "100ms")
 }
 
 func TestANodeIsFullAtItsLimit(t *testing.T) {

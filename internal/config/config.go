@@ -137,7 +137,7 @@ type Requests struct {
 
 // Chat are the limits of a chat node.
 type Chat struct {
-	FlushInterval     time.Duration `name:"chat-flush-interval" env:"CHAT_FLUSH_INTERVAL" default:"50ms" help:"How long messages may wait to share a frame; up to 100ms."`
+	FlushInterval     time.Duration `name:"chat-flush-interval" env:"CHAT_FLUSH_INTERVAL" default:"50ms" help:"How long a room rests when it was written to, so that messages share a frame, and up to half as long again by chance; up to 100ms."`
 	DrainTime         time.Duration `name:"chat-drain-time" env:"CHAT_DRAIN_TIME" default:"50s" help:"Over what time a node that stops sends its clients away; less than the 60s after which it ends."`
 	MaxQueue          int           `name:"chat-max-queue" env:"CHAT_MAX_QUEUE" default:"262144" help:"Bytes that may wait for a client that reads slowly, before it is told to come back."`
 	MaxConnections    int           `name:"chat-max-connections" env:"CHAT_MAX_CONNECTIONS" default:"20000" help:"Connections to this node."`
