@@ -43,6 +43,8 @@ func TestOperations(t *testing.T) {
 		{"End a stream for its creator", endAStream},
 		{"See why an archive failed, and retry it", retryAnArchive},
 		{"See a stuck payment, and retry it now", retryAPayment},
+		{"Give a payment back", giveAPaymentBack},
+		{"Reconcile the books with Stripe", reconcileTheBooks},
 		{"Watch, pause, resume and cancel a fan-out", steerAFanOut},
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
@@ -242,11 +244,45 @@ func retryAPayment(x *section) {
 	bob.paid(tip.ID, "succeeded")
 	require.Len(x, x.charges(tip), 1)
 
+	x.stripe.SetFaults(stripesim.Faults{CutBefore: 1})
+	tip, err = bob.tip(uuid.NewString(), map[string]any{"recipient_id": ada.id})
+	require.NoError(x, err)
+	x.shows("PaymentStatus = 'queued'", tip.WorkflowID)
+	out = x.next()
+	require.Equal(x, 2, strings.Count(out, tip.WorkflowID), "%s", out)
+	require.NoError(x, x.temporal.CancelWorkflow(x.ctx, tip.WorkflowID, ""))
+	bob.paid(tip.ID, "canceled")
+	x.stripe.SetFaults(stripesim.Faults{})
+
 	x.vars["PAYMENT_WORKFLOW_ID"] = waiting.WorkflowID
 	x.next()
 	bob.paid(waiting.ID, "canceled")
 	require.Empty(x, x.charges(waiting))
 	require.EqualValues(x, 450, ada.balance(), "the one that was paid, less the fee")
+}
+
+func giveAPaymentBack(x *section) {
+	ada, bob := x.register("ada"), x.register("bob")
+	tip := bob.mustTip(ada, "pm_card_visa")
+	x.vars["TRANSACTION_ID"], x.vars["REFUND_ID"] = tip.ID, uuid.NewString()
+	out := x.next()
+	require.Contains(x, out, `"amount":200`)
+	bob.refunded(tip.ID, 200)
+	x.next()
+	bob.refunded(tip.ID, 500)
+	require.Equal(x, "refunded", bob.transaction(tip.ID).Status)
+	x.completed("refund/" + x.vars["REFUND_ID"])
+	x.shows("TransactionId = '"+tip.ID+"'", "hold/"+tip.ID)
+	out = x.next()
+	require.Contains(x, out, `"status":"succeeded"`)
+	require.Contains(x, out, "hold/"+tip.ID)
+	require.Zero(x, ada.balance())
+}
+
+func reconcileTheBooks(x *section) {
+	out := x.next()
+	require.Contains(x, out, "ReconcilePayments")
+	x.shows("WorkflowType = 'ReconcilePayments' AND ExecutionStatus = 'Completed'", "reconciliation")
 }
 
 // charges are what was taken for one payment.

@@ -72,6 +72,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"event_applied":          eventApplied,
 	"event_foreign":          eventForeign,
 	"housekeeping":           scheduled("housekeeping"),
+	"reconciliation":         scheduled("reconciliation"),
 	"views":                  scheduled("views"),
 }
 

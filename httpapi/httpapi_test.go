@@ -231,6 +231,7 @@ func newProduct(tb testing.TB, o options) *product {
 		StripeEvents: &activities.StripeEvents{
 			Payments: postgres.NewTransactions(p.db), Refunds: postgres.NewRefunds(p.db), Disputes: postgres.NewDisputes(p.db), Stripe: provider, Now: now, Hold: time.Hour,
 		},
+		Reconciliation: &activities.Reconciliation{}, // it runs in the end-to-end tests
 	}
 	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
 		w, err := workers.New(connection, queue, steps, workers.Limits{}, func(err error) { tb.Log("a worker ended", err) })

@@ -25,8 +25,10 @@ type Activities struct {
 	Transactions  *activities.Transactions
 	Refunds       *activities.Refunds
 	StripeEvents  *activities.StripeEvents
-	Housekeeping  *activities.Housekeeping
-	Views         *activities.Views
+	// Reconciliation compares the books with Stripe.
+	Reconciliation *activities.Reconciliation
+	Housekeeping   *activities.Housekeeping
+	Views          *activities.Views
 }
 
 // Queues lists the queues that a worker can serve.
@@ -97,6 +99,8 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		w.RegisterWorkflow(workflows.StripeEvent)
 		w.RegisterActivity(a.Refunds)
 		w.RegisterActivity(a.StripeEvents)
+		w.RegisterWorkflow(workflows.ReconcilePayments)
+		w.RegisterActivity(a.Reconciliation)
 	default:
 		return nil, fmt.Errorf("there is no queue %q; there are %v", queue, Queues)
 	}

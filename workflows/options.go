@@ -43,6 +43,11 @@ const (
 	slowRetryFirst = 10 * time.Second
 	slowRetryMax   = time.Hour
 
+	// reconcileWindow is how far back reconciliation looks, twice the time between two
+	// runs, and reconcileRest how long it leaves what is under way alone.
+	reconcileWindow = 49 * time.Hour
+	reconcileRest   = time.Hour
+
 	// retryWindow is how long a failed archive waits for an operator.
 	retryWindow = 30 * 24 * time.Hour
 
@@ -177,6 +182,16 @@ func sweep(ctx workflow.Context, summary string) workflow.Context {
 			MaximumInterval: 5 * time.Minute, MaximumAttempts: 10,
 		},
 		Summary: summary,
+	})
+}
+
+// page is for comparing a page of Stripe's with the books, which may cancel or book
+// each thing on it.
+func page(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		StartToCloseTimeout: 5 * time.Minute,
+		RetryPolicy:         forever,
+		Summary:             summary,
 	})
 }
 

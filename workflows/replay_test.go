@@ -31,7 +31,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			require.NoError(t, replayer(t).ReplayWorkflowHistoryFromJSONFile(quiet(t), file))
 		})
 	}
-	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true}, seen)
+	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true, "reconciliation": true}, seen)
 }
 
 func TestHistoryOfAnotherWorkflowDoesNotReplay(t *testing.T) {
@@ -71,6 +71,7 @@ func replayer(t *testing.T) worker.WorkflowReplayer {
 	replayer.RegisterWorkflow(workflows.Refund)
 	replayer.RegisterWorkflow(workflows.Hold)
 	replayer.RegisterWorkflow(workflows.StripeEvent)
+	replayer.RegisterWorkflow(workflows.ReconcilePayments)
 	replayer.RegisterWorkflow(workflows.Housekeeping)
 	replayer.RegisterWorkflow(workflows.FlushViews)
 	return replayer

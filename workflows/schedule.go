@@ -31,6 +31,11 @@ var Schedules = []Schedule{
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
 	},
 	{
+		ID: "reconciliation", Summary: "compare the books with Stripe", Workflow: "ReconcilePayments", Queue: QueuePayment,
+		Every: 24 * time.Hour, Offset: 3 * time.Hour,
+		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
+	},
+	{
 		ID: "views", Summary: "store how many have watched archives", Workflow: "FlushViews", Queue: QueueArchive,
 		Every:   time.Minute,
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: time.Minute,

@@ -17,6 +17,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/activities"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
+	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/storage/s3"
@@ -165,8 +166,17 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		}
 		refunds := postgres.NewRefunds(db)
 		steps.Refunds = &activities.Refunds{Store: refunds, Payments: payments, Stripe: provider, Now: now, Hold: c.Hold}
+		disputes, books := postgres.NewDisputes(db), postgres.NewReconciliation(db)
 		steps.StripeEvents = &activities.StripeEvents{
-			Payments: payments, Refunds: refunds, Disputes: postgres.NewDisputes(db), Stripe: provider, Now: now, Hold: c.Hold,
+			Payments: payments, Refunds: refunds, Disputes: disputes, Stripe: provider, Now: now, Hold: c.Hold,
+		}
+		differences, err := telemetry.NewDifferences(o.registry)
+		if err != nil {
+			return steps, err
+		}
+		steps.Reconciliation = &activities.Reconciliation{
+			Books: books, Findings: books, Stripe: provider, Payments: payments, Refunds: refunds, Disputes: disputes, Counter: differences,
+			Now: now, Hold: c.Hold,
 		}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {

@@ -24,6 +24,13 @@ func New(base string) *Client {
 	return &Client{base: base, http: &http.Client{Timeout: 30 * time.Second}}
 }
 
+// At is the same client of another process of the API.
+func (c *Client) At(base string) *Client {
+	at := *c
+	at.base = base
+	return &at
+}
+
 // WithToken is the same client with an access token.
 func (c *Client) WithToken(token string) *Client {
 	with := *c

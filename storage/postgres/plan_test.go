@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/constant"
 	"go/parser"
@@ -655,6 +656,39 @@ func calls(s *store) map[string]call {
 			_, err = s.Refunds.Book(ctx, livestream.StripeRefund{
 				ID: "re_x", Status: livestream.StripeRefundSucceeded, Amount: 100, Currency: "eur", PaymentIntentID: "pi_6", RefundID: refund.ID,
 			}, now(), hold)
+			return err
+		}},
+		"what Stripe's lists have": {rows: 700, do: func(ctx context.Context) error {
+			books := postgres.NewReconciliation(s.DB)
+			intents := make([]string, 100)
+			for i := range intents {
+				intents[i] = fmt.Sprint("pi_", 1000+i)
+			}
+			if _, err := books.ByIntents(ctx, intents); err != nil {
+				return err
+			}
+			if err := books.MarkCompared(ctx, intents, now()); err != nil {
+				return err
+			}
+			if _, err := books.Refunds(ctx, intents); err != nil {
+				return err
+			}
+			if _, err := books.Disputes(ctx, intents); err != nil {
+				return err
+			}
+			return books.Report(ctx, livestream.Difference{Kind: livestream.ChargeMissing, ObjectID: "pi_1", Detail: "x"})
+		}},
+		// The accounts of what was posted within a day, each in the order of an index.
+		"what the books alone have": {rows: 1e9, do: func(ctx context.Context) error {
+			books := postgres.NewReconciliation(s.DB)
+			day := livestream.Window{From: time.Date(2024, 1, 5, 0, 0, 0, 0, time.UTC), To: time.Date(2024, 1, 6, 0, 0, 0, 0, time.UTC)}
+			if _, err := books.Uncompared(ctx, day, 50); err != nil {
+				return err
+			}
+			if _, err := books.Overdue(ctx, now(), 50); err != nil {
+				return err
+			}
+			_, err := books.WrongBalances(ctx, now().Add(-24*time.Hour))
 			return err
 		}},
 		"a dispute": {do: func(ctx context.Context) error {

@@ -1,0 +1,108 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// Reconciliation reads what is compared with Stripe, and keeps what differs.
+type Reconciliation struct{ db *DB }
+
+// NewReconciliation compares db.
+func NewReconciliation(db *DB) *Reconciliation { return &Reconciliation{db: db} }
+
+const (
+	transactionsByIntentsSQL = `-- name: transactions.by_intents
+SELECT ` + transactionColumns + ` FROM transactions WHERE payment_intent_id = ANY ($1)`
+
+	markComparedSQL = `-- name: transactions.mark_compared
+UPDATE transactions SET compared_at = $2 WHERE payment_intent_id = ANY ($1) AND settled_at IS NOT NULL`
+
+	uncomparedSQL = `-- name: transactions.uncompared
+SELECT ` + transactionColumns + ` FROM transactions
+WHERE settled_at >= $1 AND settled_at < $2 AND payment_intent_id IS NOT NULL AND (compared_at IS NULL OR compared_at < $1)
+ORDER BY settled_at LIMIT $3`
+
+	overdueSQL = `-- name: transactions.overdue
+SELECT id FROM transactions WHERE available_at < $1 AND released_at IS NULL ORDER BY available_at LIMIT $2`
+
+	refundsAtStripeSQL = `-- name: refunds.by_stripe_ids
+SELECT ` + refundColumns + ` FROM refunds WHERE stripe_refund_id = ANY ($1)`
+
+	disputesByIDsSQL = `-- name: disputes.by_ids
+SELECT ` + disputeColumns + ` FROM disputes WHERE id = ANY ($1)`
+
+	// Of the accounts that something was posted to since.
+	wrongBalancesSQL = `-- name: ledger.wrong_balances
+SELECT b.account_id, b.amount, s.sum
+FROM (
+	SELECT DISTINCT e.account_id FROM ledger_transactions p JOIN ledger_entries e ON e.ledger_transaction_id = p.id WHERE p.posted_at >= $1
+) touched
+JOIN ledger_balances b ON b.account_id = touched.account_id
+CROSS JOIN LATERAL (SELECT sum(e.amount)::bigint AS sum FROM ledger_entries e WHERE e.account_id = b.account_id) s
+WHERE b.amount <> s.sum`
+
+	reportDifferenceSQL = `-- name: payment_differences.report
+INSERT INTO payment_differences AS d (kind, object_id, transaction_id, detail, healed_at) VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END)
+ON CONFLICT (kind, object_id) DO UPDATE SET detail = $4, seen_at = now(), healed_at = CASE WHEN $5 THEN coalesce(d.healed_at, now()) END`
+)
+
+// ByIntents gives the payments of PaymentIntents, those that there are.
+func (s *Reconciliation) ByIntents(ctx context.Context, intentIDs []string) ([]livestream.Transaction, error) {
+	rows, err := many[transactionRow](ctx, s.db.primary, transactionsByIntentsSQL, intentIDs)
+	return all(rows, transactionRow.domain), fail(ctx, "read transactions", err)
+}
+
+// MarkCompared notes that payments were compared with what Stripe has.
+func (s *Reconciliation) MarkCompared(ctx context.Context, intentIDs []string, now time.Time) error {
+	_, err := s.db.primary.Exec(ctx, markComparedSQL, intentIDs, now)
+	return fail(ctx, "mark compared", err)
+}
+
+// Refunds gives the refunds of Stripe's ids, those that there are.
+func (s *Reconciliation) Refunds(ctx context.Context, stripeIDs []string) ([]livestream.Refund, error) {
+	rows, err := many[refundRow](ctx, s.db.primary, refundsAtStripeSQL, stripeIDs)
+	return all(rows, refundRow.domain), fail(ctx, "read refunds", err)
+}
+
+// Disputes gives the disputes of Stripe's ids, those that there are.
+func (s *Reconciliation) Disputes(ctx context.Context, ids []string) ([]livestream.Dispute, error) {
+	rows, err := many[disputeRow](ctx, s.db.primary, disputesByIDsSQL, ids)
+	return all(rows, disputeRow.domain), fail(ctx, "read disputes", err)
+}
+
+// Uncompared gives payments of a window that Stripe's lists did not have, the first of
+// them.
+func (s *Reconciliation) Uncompared(ctx context.Context, window livestream.Window, limit int) ([]livestream.Transaction, error) {
+	rows, err := many[transactionRow](ctx, s.db.primary, uncomparedSQL, window.From, window.To, limit)
+	return all(rows, transactionRow.domain), fail(ctx, "read transactions", err)
+}
+
+// Overdue gives payments that should have been released before a time, the first of
+// them.
+func (s *Reconciliation) Overdue(ctx context.Context, before time.Time, limit int) ([]uuid.UUID, error) {
+	rows, err := s.db.primary.Query(ctx, overdueSQL, before, limit)
+	if err != nil {
+		return nil, fail(ctx, "read overdue transactions", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
+	return ids, fail(ctx, "read overdue transactions", err)
+}
+
+// WrongBalances gives the balances that are not the sum of their entries, of the
+// accounts that something was posted to since a time. It reads their whole histories.
+func (s *Reconciliation) WrongBalances(ctx context.Context, since time.Time) ([]livestream.WrongBalance, error) {
+	balances, err := many[livestream.WrongBalance](ctx, s.db.primary, wrongBalancesSQL, since)
+	return balances, fail(ctx, "read balances", err)
+}
+
+// Report keeps a difference: one that is found again is the same one.
+func (s *Reconciliation) Report(ctx context.Context, d livestream.Difference) error {
+	_, err := s.db.primary.Exec(ctx, reportDifferenceSQL, d.Kind, d.ObjectID, d.TransactionID, d.Detail, d.Healed)
+	return fail(ctx, "report difference", err)
+}
