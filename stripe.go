@@ -8,8 +8,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// ErrStripeFailed says that Stripe answered, with an error of its own: nothing is
-// under way any more, and the answer stays the same under its key.
+// ErrStripeFailed says that Stripe has repeated an error of its own: nothing is under
+// way any more, and the answer stays the same under its key.
 var ErrStripeFailed = errors.New("stripe failed by itself")
 
 // PaymentIntentStatus is Stripe's own word for where a payment is.

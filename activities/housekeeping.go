@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+
+	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // OldRows deletes rows from before a time, the oldest first and at most limit of
@@ -18,6 +20,7 @@ type Housekeeping struct {
 	Keys         OldRows
 	Sessions     OldRows
 	StripeEvents OldRows
+	Views        OldRows
 	Now          func() time.Time
 }
 
@@ -48,6 +51,11 @@ func (a *Housekeeping) DeleteSessions(ctx context.Context) (int64, error) {
 // gives how many.
 func (a *Housekeeping) DeleteStripeEvents(ctx context.Context) (int64, error) {
 	return a.sweep(ctx, a.StripeEvents, stripeEventsKept)
+}
+
+// DeleteViews forgets who watched archives on which day, and gives how many days.
+func (a *Housekeeping) DeleteViews(ctx context.Context) (int64, error) {
+	return a.sweep(ctx, a.Views, livestream.ViewWindow)
 }
 
 func (a *Housekeeping) sweep(ctx context.Context, rows OldRows, kept time.Duration) (int64, error) {

@@ -167,7 +167,8 @@ func (a *Reconciliation) CompareRefunds(ctx context.Context, window livestream.W
 		}
 		if err == nil && row.Status != before[refund.ID] {
 			err = out.tell(ctx, a, livestream.Difference{
-				Kind: livestream.RefundMissing, ObjectID: refund.ID, TransactionID: &row.TransactionID, Healed: true,
+				Kind: livestream.RefundMissing, ObjectID: refund.ID, TransactionID: &row.TransactionID,
+				Healed: refund.RefundID == uuid.Nil || refund.RefundID == row.ID, // otherwise one promise was kept twice
 				Detail: fmt.Sprintf("it was %q here, and is %s now", before[refund.ID], row.Status),
 			})
 		}

@@ -14,6 +14,7 @@ type RefundStore interface {
 	Create(ctx context.Context, refund livestream.NewRefund) (livestream.Refund, error)
 	Book(ctx context.Context, refund livestream.StripeRefund, now time.Time, hold time.Duration) (livestream.Refund, error)
 	Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure) (livestream.Refund, error)
+	Withdraw(ctx context.Context, id uuid.UUID) error
 }
 
 // TransactionReader reads a payment, whoever asks.
@@ -61,6 +62,11 @@ func (a *Refunds) CreateRefund(ctx context.Context, refund livestream.NewRefund)
 	out := refundRowOf(row)
 	out.Currency, out.IntentID = payment.Currency, payment.PaymentIntentID
 	return out, nil
+}
+
+// WithdrawRefund takes back a promise that nobody was told of, if there is one.
+func (a *Refunds) WithdrawRefund(ctx context.Context, id uuid.UUID) error {
+	return edge(a.Store.Withdraw(ctx, id))
 }
 
 func refundRowOf(row livestream.Refund) RefundRow {

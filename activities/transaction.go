@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -146,6 +147,9 @@ func (a *Transactions) Confirm(ctx context.Context, c Confirmation) (IntentState
 	if livestream.CodeOf(err) == "payment_intent_unexpected_state" { // it is confirmed, or was canceled
 		return a.Look(ctx, c.Transaction.ID, c.IntentID)
 	}
+	if livestream.CodeOf(err) == "invalid_request_error" { // the payment method is the payer's
+		return IntentState{}, edge(err)
+	}
 	if err != nil {
 		return IntentState{}, edgeSpread(ctx, ours(err))
 	}
@@ -204,7 +208,10 @@ func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) (TransactionRow
 
 // Release makes what is left of a payment its creator's to use.
 func (a *Transactions) Release(ctx context.Context, id uuid.UUID) error {
-	_, err := a.Store.Release(ctx, id, a.Now())
+	row, err := a.Store.Release(ctx, id, a.Now())
+	if err == nil && row.ReleasedAt == nil { // by Temporal's clock it is over
+		err = livestream.Unavailable("the payment", errors.New("by this worker's clock its hold is not over"))
+	}
 	return edge(err)
 }
 

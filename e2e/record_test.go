@@ -602,7 +602,7 @@ func (s *stack) signal(workflowID, name string, arg any) {
 func scheduled(schedule string) func(*stack) string {
 	return func(s *stack) string {
 		handle := s.temporal.ScheduleClient().GetHandle(s.ctx, schedule)
-		require.NoError(s, handle.Trigger(s.ctx, client.ScheduleTriggerOptions{}))
+		s.until("a worker has made the schedule", func() bool { return handle.Trigger(s.ctx, client.ScheduleTriggerOptions{}) == nil })
 		var id string
 		s.until("the schedule has run", func() bool {
 			described, err := handle.Describe(s.ctx)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -89,8 +90,16 @@ func (s *Server) observe(c *gin.Context) {
 	}
 	ctx, span := s.spans.Begin(telemetry.WithTimings(c.Request.Context()), c.Request, route)
 	c.Request = c.Request.WithContext(ctx)
+	whole := false
+	defer func() { s.observed(c, span, route, time.Since(began), whole) }()
 	c.Next()
-	took, status := time.Since(began), c.Writer.Status()
+	whole = true
+}
+
+// observed is what is known of a request at its end. An answer that was broken off is
+// a panic on its way to net/http.
+func (s *Server) observed(c *gin.Context, span trace.Span, route string, took time.Duration, whole bool) {
+	ctx, status := c.Request.Context(), c.Writer.Status()
 	s.metrics.observe(c, route, took)
 	s.spans.End(span, status)
 	timings := telemetry.TimingsOf(ctx)
@@ -100,6 +109,9 @@ func (s *Server) observe(c *gin.Context) {
 		milliseconds("response_time_ms", took), milliseconds("db_query_time_ms", timings.Database),
 		milliseconds("external_api_time_ms", timings.External), milliseconds("redis_time_ms", timings.Redis),
 		telemetry.TraceID(ctx),
+	}
+	if !whole {
+		fields = append(fields, zap.Bool("broken_off", true))
 	}
 	if identity, ok := identityOf(c); ok {
 		fields = append(fields, zap.Stringer("user_id", identity.UserID))

@@ -96,8 +96,8 @@ func (s *Server) listByViewers(ctx context.Context, filter livestream.StreamFilt
 		watched, live = nil, nil
 	}
 	merged := watched
-	for after, more := page.After, true; more; {
-		stored, err := s.deps.Streams.List(ctx, filter, livestream.Page{Limit: page.Limit, After: after})
+	for limit, after, more := page.Limit, page.After, true; more; limit = livestream.MaxPageLimit {
+		stored, err := s.deps.Streams.List(ctx, filter, livestream.Page{Limit: limit, After: after})
 		if err != nil {
 			return list, err
 		}

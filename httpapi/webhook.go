@@ -29,9 +29,11 @@ func (s *Server) StripeWebhook(ctx context.Context, request StripeWebhookRequest
 	if err != nil {
 		return nil, err
 	}
-	if !delivered && (event.WorkflowID != "" || event.MovesMoney()) {
-		if err := s.deps.Workflows.DeliverStripeEvent(ctx, event); err != nil {
-			return nil, err
+	if !delivered {
+		if event.WorkflowID != "" || event.MovesMoney() { // others concern nobody here
+			if err := s.deps.Workflows.DeliverStripeEvent(ctx, event); err != nil {
+				return nil, err
+			}
 		}
 		if err := s.deps.StripeEvents.MarkDelivered(ctx, event.ID); err != nil {
 			return nil, err

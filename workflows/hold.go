@@ -65,6 +65,9 @@ func refundFor(ctx workflow.Context, transactionID uuid.UUID, asked RefundReques
 	id := uuid.NewSHA1(transactionID, []byte(workflow.GetCurrentUpdateInfo(ctx).ID))
 	refund := livestream.NewRefund{ID: id, TransactionID: transactionID, Amount: asked.Amount, Reason: asked.Reason}
 	if err := workflow.ExecuteLocalActivity(record(ctx, "promise the refund"), refundSteps.CreateRefund, refund).Get(ctx, nil); err != nil {
+		if !final(err) {
+			err = withdrawRefund(ctx, id, err)
+		}
 		return refund, err
 	}
 	child := abandoned(ctx, RefundID(id), QueuePayment, "refund of "+transactionID.String(),

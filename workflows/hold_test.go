@@ -24,6 +24,15 @@ func TestHoldReleasesWhenItsTimeHasCome(t *testing.T) {
 	require.WithinDuration(t, until, env.Now(), time.Minute)
 }
 
+// A worker's clock may be behind that of Temporal, whose timer fires.
+func TestHoldIsReleasedByAWorkerWhoseClockIsSlow(t *testing.T) {
+	s := &till{early: 3}
+	env := paymentEnvironment(t, s)
+	env.ExecuteWorkflow(workflows.Hold, workflows.HoldInput{TransactionID: newID(t), AvailableAt: env.Now().Add(time.Hour)})
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 4, s.released)
+}
+
 func TestHoldWhoseTimeIsOverReleasesAtOnce(t *testing.T) {
 	s := &till{}
 	env := paymentEnvironment(t, s)

@@ -23,9 +23,9 @@ type Insistence struct {
 // insist asks Stripe for something: a few times quickly, then slowly and for as long
 // as it takes. Only a refusal that asking again would repeat is an error, and a cancel.
 //
-// Stripe repeats an error of its own under its key for a day, so that an answer of that
-// kind raises the key's generation. An answer that was lost does not: the request may
-// still be worked on, and under its key it has its effect once. show tells operators
+// Stripe repeats an error of its own under its key for a day, so that one which is
+// repeated raises the key's generation. Its first coming, or an answer that was lost,
+// does not: the request may still be worked on, and under its key it has its effect once. show tells operators
 // of what changed.
 func (a *Insistence) insist(ctx workflow.Context, what string, show func(workflow.Context), ask func(ctx workflow.Context) error) error {
 	err := ask(quick(ctx, what))
@@ -98,7 +98,7 @@ func mayHelp(err error) bool {
 	return app.Type() == activities.ErrStripeFailed || app.Type() == string(livestream.CodeUnavailable)
 }
 
-// failedAtStripe says whether Stripe answered with an error of its own.
+// failedAtStripe says whether Stripe repeated an error of its own.
 func failedAtStripe(err error) bool {
 	var app *temporal.ApplicationError
 	return errors.As(err, &app) && app.Type() == activities.ErrStripeFailed

@@ -149,11 +149,11 @@ func transcode(ctx workflow.Context, summary string, creator uuid.UUID, sizeByte
 }
 
 // quick is for the first attempts at Stripe, while somebody waits; Stripe's own
-// timeout is 5 s a call, inside the client. What Stripe answered with an error of its
+// timeout is 5 s a call, inside the client, and a step makes up to two of them. What Stripe answered with an error of its
 // own is not tried again under its key, see insist.
 func quick(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 7 * time.Second,
+		StartToCloseTimeout: 15 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: quickPause, BackoffCoefficient: 2, MaximumAttempts: quickAttempts,
 			NonRetryableErrorTypes: []string{activities.ErrStripeFailed},
@@ -186,12 +186,16 @@ func sweep(ctx workflow.Context, summary string) workflow.Context {
 }
 
 // page is for comparing a page of Stripe's with the books, which may cancel or book
-// each thing on it.
+// each thing on it. What fails for long is left to the next run, which could not begin
+// otherwise.
 func page(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 5 * time.Minute,
-		RetryPolicy:         forever,
-		Summary:             summary,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2,
+			MaximumInterval: 5 * time.Minute, MaximumAttempts: 10,
+		},
+		Summary: summary,
 	})
 }
 

@@ -3,6 +3,7 @@ package workflows
 import (
 	"fmt"
 
+	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -80,8 +81,9 @@ func (r *refund) run(ctx workflow.Context) error {
 	return workflow.Await(steady, func() bool { return workflow.AllHandlersFinished(ctx) })
 }
 
-// create promises the refund. A refusal is an answer; after anything else the workflow
-// fails, so that the same request may start it again.
+// create promises the refund. A refusal is an answer; after anything else the promise,
+// whose commit nobody may have heard of, is taken back, and the workflow fails, so that
+// the refund may be asked for again.
 func (r *refund) create(ctx workflow.Context) error {
 	if late(ctx) {
 		r.rejected = temporal.NewApplicationError("the refund came too late", string(livestream.CodeUnavailable))
@@ -95,10 +97,19 @@ func (r *refund) create(ctx workflow.Context) error {
 		if final(err) {
 			return nil
 		}
-		return err
+		return withdrawRefund(ctx, r.in.ID, err)
 	}
 	r.row, r.Amount, r.Currency, r.StripeID = &row, row.Amount, row.Currency, row.StripeID
 	return nil
+}
+
+// withdrawRefund takes back a promise that did not come about for this reason.
+func withdrawRefund(ctx workflow.Context, id uuid.UUID, cause error) error {
+	steady, _ := workflow.NewDisconnectedContext(ctx)
+	if err := workflow.ExecuteActivity(write(steady, "take back what was promised"), refundSteps.WithdrawRefund, id).Get(steady, nil); err != nil {
+		return fmt.Errorf("take back what was promised: %w", err)
+	}
+	return cause
 }
 
 func (r *refund) submitted(ctx workflow.Context) error {

@@ -25,6 +25,7 @@ type counter struct {
 	keys   []string
 	booked []livestream.StripeRefundStatus
 	failed []livestream.Failure
+	taken  []uuid.UUID // promises that were taken back
 }
 
 func (c *counter) Create(_ context.Context, r livestream.NewRefund) (livestream.Refund, error) {
@@ -52,6 +53,10 @@ func (c *counter) Book(_ context.Context, r livestream.StripeRefund, _ time.Time
 func (c *counter) Fail(_ context.Context, _ uuid.UUID, f livestream.Failure) (livestream.Refund, error) {
 	c.failed = append(c.failed, f)
 	return livestream.Refund{}, nil
+}
+func (c *counter) Withdraw(_ context.Context, id uuid.UUID) error {
+	c.taken = append(c.taken, id)
+	return nil
 }
 func (c *counter) Refund(_ context.Context, r livestream.RefundRequest) (livestream.StripeRefund, error) {
 	c.keys = append(c.keys, r.Key)
@@ -186,6 +191,7 @@ func TestRefundThatIsRefused(t *testing.T) {
 		require.NoError(t, env.GetWorkflowError(), "a refusal is an answer")
 		require.ErrorContains(t, submit.err, "nothing is left")
 		require.Empty(t, c.keys)
+		require.Empty(t, c.taken)
 	})
 	t.Run("because the database is away", func(t *testing.T) {
 		c := &counter{refuse: livestream.Unavailable("the database", errors.New("connection refused"))}
@@ -196,6 +202,7 @@ func TestRefundThatIsRefused(t *testing.T) {
 		env.ExecuteWorkflow(workflows.Refund, in)
 		require.Error(t, env.GetWorkflowError(), "so that the same request may start it again")
 		require.Empty(t, c.keys)
+		require.Equal(t, []uuid.UUID{in.Refund.ID}, c.taken, "it may have been promised all the same")
 	})
 }
 

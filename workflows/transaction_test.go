@@ -33,6 +33,7 @@ type till struct {
 	settled  int
 	paid     func() // is called when it is
 	released int
+	early    int // releases that come before the worker's clock has it
 	failed   []livestream.Failure
 	ended    livestream.TransactionStatus
 }
@@ -96,7 +97,11 @@ func (s *till) Settle(context.Context, uuid.UUID, time.Time, time.Duration) (liv
 }
 func (s *till) Release(context.Context, uuid.UUID, time.Time) (livestream.Transaction, error) {
 	s.released++
-	return livestream.Transaction{}, nil
+	if s.released <= s.early {
+		return livestream.Transaction{}, nil
+	}
+	at := time.Now()
+	return livestream.Transaction{ReleasedAt: &at}, nil
 }
 func (s *till) Fail(_ context.Context, _ uuid.UUID, status livestream.TransactionStatus, f livestream.Failure, _ time.Time) (livestream.Transaction, error) {
 	s.ended = status

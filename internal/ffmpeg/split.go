@@ -65,6 +65,10 @@ func (t *Tool) Split(ctx context.Context, src string, info livestream.MediaInfo,
 	return chunks, nil
 }
 
+// maxGroups is what a recording of the greatest length has that is made of key frames
+// alone, at 60 a second. They are kept in memory.
+const maxGroups = 60 * maxSeconds
+
 // groups lists a recording's key frames, in order.
 func (t *Tool) groups(ctx context.Context, src string, progress func(float64)) ([]group, error) {
 	args := []string{"-hide_banner", "-loglevel", "error", "-select_streams", "V:0", "-show_entries", "format=start_time:packet=pts_time,flags", "-of", "csv"}
@@ -86,6 +90,7 @@ func (t *Tool) groups(ctx context.Context, src string, progress func(float64)) (
 		case err != nil:
 		case fields[0] == "format":
 			start = at
+		case len(all) > maxGroups: // it is refused, and what it says is not kept
 		case len(fields) > 2 && strings.HasPrefix(fields[2], "K"):
 			all = append(all, group{key: at, least: at})
 		case len(all) > 0:
@@ -94,6 +99,9 @@ func (t *Tool) groups(ctx context.Context, src string, progress func(float64)) (
 		}
 		return true
 	})
+	if len(all) > maxGroups {
+		return nil, refuse(livestream.FailureUnsupported, sayTooMuch, errors.New("it has too many key frames"))
+	}
 	for i := range all {
 		all[i].key, all[i].least = all[i].key-start, all[i].least-start
 	}

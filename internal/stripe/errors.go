@@ -55,6 +55,13 @@ func retryable(err error) bool {
 	return false
 }
 
+// repeated says whether Stripe gave an error of its own once more, which it does for a
+// day to the same key. The request that it answered so first is over then. The first
+// such answer does not say that: a proxy's may come while Stripe still works.
+func repeated(e *stripesdk.Error) bool {
+	return e.HTTPStatusCode >= http.StatusInternalServerError && e.LastResponse != nil && e.LastResponse.Header.Get("Idempotent-Replayed") == "true"
+}
+
 // edge turns Stripe's errors into the domain's.
 func edge(err error) error {
 	if err == nil {
@@ -66,7 +73,7 @@ func edge(err error) error {
 	if retryable(err) {
 		unavailable := livestream.Unavailable("the payment provider", err)
 		var e *stripesdk.Error
-		if errors.As(err, &e) && e.HTTPStatusCode >= http.StatusInternalServerError {
+		if errors.As(err, &e) && repeated(e) {
 			unavailable.Err = fmt.Errorf("%w: %w", livestream.ErrStripeFailed, err)
 		}
 		if errors.As(err, &e) && e.LastResponse != nil {
@@ -79,7 +86,11 @@ func edge(err error) error {
 	var e *stripesdk.Error
 	errors.As(err, &e)
 	code := livestream.Code(e.Code)
-	if code == "" {
+	switch {
+	case code != "":
+	case e.Param == "currency" || e.Param == "amount": // the payer's choice, which Stripe does not take
+		code = livestream.Code("invalid_" + e.Param)
+	default:
 		code = livestream.Code(e.Type)
 	}
 	return &livestream.Error{Code: code, Message: e.Msg, Err: err}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -28,7 +29,10 @@ func (t Requests) Begin(ctx context.Context, r *http.Request, route string) (con
 	ctx = Propagator().Extract(ctx, propagation.HeaderCarrier(r.Header))
 	ctx, span := t.tracer.Start(ctx, r.Method+" "+route, trace.WithSpanKind(trace.SpanKindServer))
 	if span.IsRecording() {
-		span.SetAttributes(semconv.HTTPRequestMethodKey.String(r.Method), semconv.HTTPRoute(route), semconv.URLPath(r.URL.Path))
+		span.SetAttributes(semconv.HTTPRequestMethodKey.String(r.Method), semconv.HTTPRoute(route))
+		if !strings.Contains(route, ":grant") { // which opens all private archives of a member
+			span.SetAttributes(semconv.URLPath(r.URL.Path))
+		}
 	}
 	return ctx, span
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -54,14 +53,8 @@ func (r disputeRow) domain() livestream.Dispute { return livestream.Dispute(r) }
 func (s *Disputes) Book(ctx context.Context, d livestream.StripeDispute, now time.Time, hold time.Duration) (livestream.Dispute, error) {
 	var row disputeRow
 	err := s.db.inTx(ctx, func(tx querier) error {
-		payment, err := one[transactionRow](ctx, tx, lockIntentSQL, d.PaymentIntentID)
+		payment, err := settledIntent(ctx, tx, d.PaymentIntentID, d.Currency, now, hold)
 		if err != nil {
-			return err
-		}
-		if d.Currency != payment.Currency {
-			return fmt.Errorf("dispute %s is in %s, and its payment in %s", d.ID, d.Currency, payment.Currency)
-		}
-		if payment, err = settle(ctx, tx, payment, now, hold); err != nil {
 			return err
 		}
 		row, err = one[disputeRow](ctx, tx, disputeByIDSQL, d.ID)

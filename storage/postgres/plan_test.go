@@ -699,6 +699,13 @@ func calls(s *store) map[string]call {
 			_, err := s.Transactions.ByIntent(ctx, "pi_8")
 			return err
 		}},
+		"a refund that is withdrawn": {do: func(ctx context.Context) error {
+			refund, err := s.Refunds.Create(ctx, livestream.NewRefund{ID: newID(), TransactionID: bigdata.TransactionID(9), Amount: 100})
+			if err != nil {
+				return err
+			}
+			return s.Refunds.Withdraw(ctx, refund.ID)
+		}},
 		"a refund that fails": {do: func(ctx context.Context) error {
 			refund, err := s.Refunds.Create(ctx, livestream.NewRefund{ID: newID(), TransactionID: bigdata.TransactionID(7), Amount: 100})
 			if err != nil {

@@ -27,12 +27,16 @@ const (
 	refundByIDSQL = `-- name: refunds.by_id
 SELECT ` + refundColumns + ` FROM refunds WHERE id = $1`
 
-	// By its id of ours, or by Stripe's, where it was made there.
+	// By Stripe's id, or by ours as long as Stripe has none of it: a second one for the
+	// same promise is another refund.
 	refundAtStripeSQL = `-- name: refunds.at_stripe
 SELECT ` + refundColumns + ` FROM refunds WHERE stripe_refund_id = $2
 UNION ALL
-SELECT ` + refundColumns + ` FROM refunds WHERE id = $1 AND stripe_refund_id IS DISTINCT FROM $2
+SELECT ` + refundColumns + ` FROM refunds WHERE id = $1 AND stripe_refund_id IS NULL
 LIMIT 1`
+
+	withdrawRefundSQL = `-- name: refunds.withdraw
+DELETE FROM refunds WHERE id = $1 AND status = 'queued' AND stripe_refund_id IS NULL`
 
 	refundsPromisedSQL = `-- name: refunds.promised
 SELECT coalesce(sum(amount), 0)::bigint FROM refunds WHERE transaction_id = $1 AND status <> 'failed'`
@@ -117,23 +121,13 @@ func (s *Refunds) Create(ctx context.Context, r livestream.NewRefund) (livestrea
 func (s *Refunds) Book(ctx context.Context, r livestream.StripeRefund, now time.Time, hold time.Duration) (livestream.Refund, error) {
 	var row refundRow
 	err := s.db.inTx(ctx, func(tx querier) error {
-		payment, err := one[transactionRow](ctx, tx, lockIntentSQL, r.PaymentIntentID)
+		payment, err := settledIntent(ctx, tx, r.PaymentIntentID, r.Currency, now, hold)
 		if err != nil {
-			return err
-		}
-		if r.Currency != payment.Currency {
-			return fmt.Errorf("refund %s is in %s, and its payment in %s", r.ID, r.Currency, payment.Currency)
-		}
-		if payment, err = settle(ctx, tx, payment, now, hold); err != nil {
 			return err
 		}
 		row, err = one[refundRow](ctx, tx, refundAtStripeSQL, r.RefundID, r.ID)
 		if errors.Is(err, pgx.ErrNoRows) {
-			id := r.RefundID
-			if id == uuid.Nil {
-				id = uuid.NewSHA1(payment.ID, []byte(r.ID))
-			}
-			row, err = one[refundRow](ctx, tx, createRefundSQL, id, payment.ID, r.Amount, "", nil, r.ID)
+			row, err = one[refundRow](ctx, tx, createRefundSQL, uuid.NewSHA1(payment.ID, []byte(r.ID)), payment.ID, r.Amount, "", nil, r.ID)
 		}
 		if err != nil {
 			return err
@@ -142,6 +136,19 @@ func (s *Refunds) Book(ctx context.Context, r livestream.StripeRefund, now time.
 		return err
 	})
 	return row.domain(), failOr(ctx, "book refund", err, transactionNotFound())
+}
+
+// settledIntent locks the payment of a PaymentIntent, and settles it: what goes back
+// was paid.
+func settledIntent(ctx context.Context, tx querier, intentID, currency string, now time.Time, hold time.Duration) (transactionRow, error) {
+	payment, err := one[transactionRow](ctx, tx, lockIntentSQL, intentID)
+	if err != nil {
+		return payment, err
+	}
+	if currency != payment.Currency {
+		return payment, fmt.Errorf("what goes back is in %s, and payment %s in %s", currency, payment.ID, payment.Currency)
+	}
+	return settle(ctx, tx, payment, now, hold)
 }
 
 func bookRefund(ctx context.Context, tx querier, payment transactionRow, row refundRow, r livestream.StripeRefund, now time.Time) (refundRow, error) {
@@ -186,6 +193,13 @@ func bookRefund(ctx context.Context, tx querier, payment transactionRow, row ref
 		}
 		return set(livestream.RefundPending, 0, nil, nil)
 	}
+}
+
+// Withdraw takes back a promise that nobody was told of and Stripe knows nothing of;
+// there need not be one.
+func (s *Refunds) Withdraw(ctx context.Context, id uuid.UUID) error {
+	_, err := s.db.primary.Exec(ctx, withdrawRefundSQL, id)
+	return fail(ctx, "withdraw refund", err)
 }
 
 // Fail ends a refund that Stripe refused, and says why. One that Stripe has taken

@@ -246,3 +246,40 @@ func TestBalancesAreKeptWithTheirEntries(t *testing.T) {
 		WHERE b.amount <> (SELECT sum(e.amount) FROM ledger_entries e WHERE e.account_id = b.account_id)`))
 	require.EqualValues(t, 2, s.Number(t, "SELECT count(*) FROM ledger_balances"))
 }
+
+// Stripe forgets a key after a day, and may then make a second refund of one promise:
+// both gave money back.
+func TestSecondRefundOfOnePromiseIsBookedToo(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	recipient := s.MustCreateUser(t).ID
+	payment := s.MustPay(t, s.MustCreateUser(t).ID, recipient, 1000)
+	refund := s.MustRefund(t, payment, 300)
+	first := atStripe(payment, refund, livestream.StripeRefundSucceeded)
+	second := first
+	second.ID += "_2"
+	for range 2 {
+		require.Equal(t, refund.ID, s.mustBook(t, first).ID)
+		require.NotEqual(t, refund.ID, s.mustBook(t, second).ID)
+	}
+	require.EqualValues(t, 600, balance(t, s, "refunds", uuid.Nil, "eur"))
+	require.EqualValues(t, 2, s.Number(t, "SELECT count(*) FROM refunds"))
+}
+
+func TestWithdrawnPromiseLeavesTheMoneyToOthers(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	payment := s.MustPay(t, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, 500)
+	taken := s.MustRefund(t, payment, 500)
+	for range 2 {
+		require.NoError(t, s.Refunds.Withdraw(ctx, taken.ID))
+	}
+	_, err := s.Refunds.ByID(ctx, taken.ID)
+	requireCode(t, livestream.CodeRefundNotFound, err)
+
+	kept := s.MustRefund(t, payment, 500)
+	s.mustBook(t, atStripe(payment, kept, livestream.StripeRefundPending))
+	require.NoError(t, s.Refunds.Withdraw(ctx, kept.ID), "Stripe has it: it stays")
+	_, err = s.Refunds.ByID(ctx, kept.ID)
+	require.NoError(t, err)
+}
