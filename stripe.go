@@ -45,7 +45,6 @@ type Charge struct {
 	WorkflowID    string
 	Amount        int64
 	Currency      string
-	PaymentMethod string // empty: create only, the client confirms
 	Description   string
 }
 

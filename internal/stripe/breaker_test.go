@@ -47,11 +47,11 @@ func connectWith(tb testing.TB, address string, cache *redis.Client, pause time.
 	return client
 }
 
-// pay charges a card n times; each is to end with code.
+// pay begins a payment n times; each is to end with code.
 func pay(tb testing.TB, client *stripe.Client, n int, code livestream.Code) {
 	tb.Helper()
 	for range n {
-		_, err := client.Charge(tb.Context(), newCharge("pm_card_visa"))
+		_, err := client.CreateIntent(tb.Context(), newCharge())
 		require.Equal(tb, code, livestream.CodeOf(err), "%v", err)
 	}
 }
@@ -78,13 +78,13 @@ func TestBreakerOpensAtATenth(t *testing.T) {
 			pay(t, client, c.bad, livestream.CodeUnavailable)
 			simulator.SetFaults(stripesim.Faults{})
 			came := simulator.Requests()
-			_, err := client.Charge(t.Context(), newCharge("pm_card_visa"))
+			_, err := client.CreateIntent(t.Context(), newCharge())
 			if !c.open {
 				require.NoError(t, err)
 				return
 			}
 			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
-			_, err = client.FindCharge(t.Context(), newCharge("").TransactionID)
+			_, err = client.PaymentIntent(t.Context(), "pi_x")
 			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
 			require.Equal(t, came, simulator.Requests(), "Stripe is left alone")
 			require.ErrorIs(t, err, livestream.ErrCircuitOpen)
@@ -106,7 +106,7 @@ func TestBreakerTriesAgain(t *testing.T) {
 	// After the pause a single call goes through. It fails, and the breaker stays
 	// open.
 	require.Eventually(t, func() bool {
-		_, err := client.Charge(t.Context(), newCharge("pm_card_visa"))
+		_, err := client.CreateIntent(t.Context(), newCharge())
 		require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
 		return simulator.Requests() > came
 	}, 10*time.Second, 5*time.Millisecond)
@@ -115,7 +115,7 @@ func TestBreakerTriesAgain(t *testing.T) {
 	// Once it succeeds, all go through.
 	simulator.SetFaults(stripesim.Faults{})
 	require.Eventually(t, func() bool {
-		_, err := client.Charge(t.Context(), newCharge("pm_card_visa"))
+		_, err := client.CreateIntent(t.Context(), newCharge())
 		return err == nil
 	}, 10*time.Second, 5*time.Millisecond)
 	pay(t, client, 30, "")
@@ -166,7 +166,8 @@ func TestBreakerIgnores(t *testing.T) {
 		_, address := simulate(t)
 		client := connectGuarded(t, address, time.Hour)
 		for range 30 {
-			_, err := client.Charge(t.Context(), newCharge("pm_card_chargeDeclined"))
+			open := opened(t, client)
+			_, err := client.Confirm(t.Context(), open.ID, "pm_card_chargeDeclined", "confirm "+open.ID)
 			require.NoError(t, err)
 			_, err = client.PaymentIntent(t.Context(), "pi_none")
 			require.Equal(t, livestream.Code("resource_missing"), livestream.CodeOf(err))
@@ -192,7 +193,7 @@ func TestBreakerIgnores(t *testing.T) {
 		for n := range 30 {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, 1)
-			go func() { _, err := client.Charge(ctx, newCharge("pm_card_visa")); done <- err }()
+			go func() { _, err := client.CreateIntent(ctx, newCharge()); done <- err }()
 			require.Eventually(t, func() bool { return simulator.Requests() == n+1 }, 10*time.Second, time.Millisecond)
 			cancel()
 			require.ErrorIs(t, <-done, context.Canceled)

@@ -46,12 +46,12 @@ func connect(tb testing.TB, address string) *stripe.Client {
 	return client
 }
 
-func newCharge(method string) livestream.Charge {
+func newCharge() livestream.Charge {
 	id := uuid.New()
 	workflow := "payment/" + uuid.NewString() + "/tip-1"
 	return livestream.Charge{
 		Key: workflow + "/charge/0", TransactionID: id, WorkflowID: workflow, Amount: 500, Currency: "usd",
-		PaymentMethod: method, Description: "tip " + id.String(),
+		Description: "tip " + id.String(),
 	}
 }
 
@@ -67,17 +67,25 @@ func TestNewValidates(t *testing.T) {
 	}
 }
 
-func TestChargeWithEachPaymentMethod(t *testing.T) {
+// opened is a payment that waits for its confirmation.
+func opened(tb testing.TB, client *stripe.Client) livestream.PaymentIntent {
+	tb.Helper()
+	intent, err := client.CreateIntent(tb.Context(), newCharge())
+	require.NoError(tb, err)
+	require.Equal(tb, livestream.IntentRequiresPaymentMethod, intent.Status)
+	return intent
+}
+
+func TestConfirmWithEachPaymentMethod(t *testing.T) {
 	t.Parallel()
 	for method, want := range map[string]struct {
 		status  livestream.PaymentIntentStatus
 		failure string
 		charges int
 	}{
-		"":                               {livestream.IntentRequiresPaymentMethod, "", 0},
-		"pm_card_visa":                   {livestream.IntentSucceeded, "", 1},
-		"pm_card_authenticationRequired": {livestream.IntentRequiresAction, "", 0},
-		"pm_card_chargeDeclined":         {livestream.IntentRequiresPaymentMethod, "generic_decline", 0},
+		"pm_card_visa":                            {livestream.IntentSucceeded, "", 1},
+		"pm_card_authenticationRequired":          {livestream.IntentRequiresAction, "", 0},
+		"pm_card_chargeDeclined":                  {livestream.IntentRequiresPaymentMethod, "generic_decline", 0},
 		"pm_card_chargeDeclinedInsufficientFunds": {livestream.IntentRequiresPaymentMethod, "insufficient_funds", 0},
 		"pm_card_chargeDeclinedExpiredCard":       {livestream.IntentRequiresPaymentMethod, "expired_card", 0},
 	} {
@@ -85,13 +93,13 @@ func TestChargeWithEachPaymentMethod(t *testing.T) {
 			t.Parallel()
 			simulator, address := simulate(t)
 			client := connect(t, address)
-			charge := newCharge(method)
-			made, err := client.Charge(t.Context(), charge)
+			open := opened(t, client)
+			require.True(t, strings.HasPrefix(open.ClientSecret, open.ID))
+			made, err := client.Confirm(t.Context(), open.ID, method, "confirm/0")
 			require.NoError(t, err, "a decline is an answer")
 			require.Equal(t, want.status, made.Status)
 			require.Equal(t, int64(500), made.Amount)
 			require.Equal(t, "usd", made.Currency)
-			require.True(t, strings.HasPrefix(made.ClientSecret, made.ID))
 			if want.failure == "" {
 				require.Nil(t, made.Failure)
 			} else {
@@ -100,14 +108,11 @@ func TestChargeWithEachPaymentMethod(t *testing.T) {
 			}
 			require.Len(t, simulator.Charges(), want.charges)
 
-			// Asked again, by its id and by its transaction, Stripe says the same.
+			// Asked again, by its id and by its key, Stripe says the same.
 			read, err := client.PaymentIntent(t.Context(), made.ID)
 			require.NoError(t, err)
 			require.Equal(t, made, read)
-			found, err := client.FindCharge(t.Context(), charge.TransactionID)
-			require.NoError(t, err)
-			require.Equal(t, &made, found)
-			again, err := client.Charge(t.Context(), charge)
+			again, err := client.Confirm(t.Context(), open.ID, method, "confirm/0")
 			require.NoError(t, err)
 			require.Equal(t, made, again)
 			require.Len(t, simulator.Charges(), want.charges)
@@ -115,73 +120,40 @@ func TestChargeWithEachPaymentMethod(t *testing.T) {
 	}
 }
 
-func TestRefusedChargesAreFinal(t *testing.T) {
+func TestRefusalsAreFinal(t *testing.T) {
 	t.Parallel()
 	simulator, address := simulate(t)
 	client := connect(t, address)
-	charge := newCharge("pm_card_unknown")
-	_, err := client.Charge(t.Context(), charge)
+	_, err := client.Confirm(t.Context(), opened(t, client).ID, "pm_card_unknown", "confirm/0")
 	require.Equal(t, livestream.Code("resource_missing"), livestream.CodeOf(err))
 
-	charge = newCharge("pm_card_visa")
-	_, err = client.Charge(t.Context(), charge)
+	charge := newCharge()
+	_, err = client.CreateIntent(t.Context(), charge)
 	require.NoError(t, err)
 	charge.Amount++
-	_, err = client.Charge(t.Context(), charge)
+	_, err = client.CreateIntent(t.Context(), charge)
 	require.Equal(t, livestream.Code("idempotency_error"), livestream.CodeOf(err), "one key, another amount")
 	_, err = client.PaymentIntent(t.Context(), "pi_none")
 	require.Equal(t, livestream.Code("resource_missing"), livestream.CodeOf(err))
-	require.Len(t, simulator.Charges(), 1)
+	require.Empty(t, simulator.Charges())
 }
 
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	_, address := simulate(t)
 	client := connect(t, address)
-	open, err := client.Charge(t.Context(), newCharge(""))
-	require.NoError(t, err)
+	open := opened(t, client)
 	for range 2 {
 		canceled, err := client.Cancel(t.Context(), open.ID, "cancel "+open.ID)
 		require.NoError(t, err)
 		require.Equal(t, livestream.IntentCanceled, canceled.Status)
 	}
-	paid, err := client.Charge(t.Context(), newCharge("pm_card_visa"))
-	require.NoError(t, err)
-	_, err = client.Cancel(t.Context(), paid.ID, "cancel "+paid.ID)
+	_, paid := confirmed(t, client, "pm_card_visa")
+	_, err := client.Cancel(t.Context(), paid.ID, "cancel "+paid.ID)
 	require.Equal(t, livestream.Code("payment_intent_unexpected_state"), livestream.CodeOf(err), "the payer was faster")
 }
 
-func TestFindCharge(t *testing.T) {
-	t.Parallel()
-	simulator, address := simulate(t)
-	client := connect(t, address)
-	charge := newCharge("")
-	none, err := client.FindCharge(t.Context(), charge.TransactionID)
-	require.NoError(t, err)
-	require.Nil(t, none)
-
-	// Of the attempts of an operator's retries the one that took money counts.
-	paid := charge
-	paid.Key, paid.PaymentMethod = charge.WorkflowID+"/charge/1", "pm_card_visa"
-	want, err := client.Charge(t.Context(), paid)
-	require.NoError(t, err)
-	_, err = client.Charge(t.Context(), charge)
-	require.NoError(t, err)
-	found, err := client.FindCharge(t.Context(), charge.TransactionID)
-	require.NoError(t, err)
-	require.Equal(t, &want, found)
-
-	simulator.SetFaults(stripesim.Faults{SearchLagMS: 60_000})
-	late, err := client.FindCharge(t.Context(), charge.TransactionID)
-	require.NoError(t, err)
-	require.Nil(t, late, "search is behind, which is no proof")
-	again, err := client.Charge(t.Context(), paid)
-	require.NoError(t, err)
-	require.Equal(t, want, again, "the same key is safe")
-	require.Len(t, simulator.Charges(), 1)
-}
-
-// An answer that was lost is found by its transaction, or given again.
+// An answer that was lost is read, or given again.
 func TestLostAnswers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -199,25 +171,31 @@ func TestLostAnswers(t *testing.T) {
 			t.Parallel()
 			simulator, address := simulate(t)
 			client := connect(t, address)
-			charge := newCharge("pm_card_visa")
+			open := opened(t, client)
+			confirm := func(key string) (livestream.PaymentIntent, error) {
+				return client.Confirm(t.Context(), open.ID, "pm_card_visa", key)
+			}
 			simulator.SetFaults(c.faults)
-			_, err := client.Charge(t.Context(), charge)
+			_, err := confirm("confirm/0")
 			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
 			require.NotErrorIs(t, err, livestream.ErrStripeFailed, "the first such answer may be a proxy's")
 			require.Len(t, simulator.Charges(), c.charges)
 			simulator.SetFaults(stripesim.Faults{})
 
-			found, err := client.FindCharge(t.Context(), charge.TransactionID)
+			now, err := client.PaymentIntent(t.Context(), open.ID)
 			require.NoError(t, err)
-			require.Equal(t, c.charges == 1, found != nil)
-			again, err := client.Charge(t.Context(), charge)
-			if c.kept {
-				require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
-				require.ErrorIs(t, err, livestream.ErrStripeFailed, "Stripe repeats a 500 for a day")
+			require.Equal(t, c.charges == 1, now.Status == livestream.IntentSucceeded)
+			again, err := confirm("confirm/0")
+			if !c.kept {
+				require.NoError(t, err)
+				require.Equal(t, livestream.IntentSucceeded, again.Status)
+				require.Len(t, simulator.Charges(), 1)
 				return
 			}
-			require.NoError(t, err)
-			require.Equal(t, livestream.IntentSucceeded, again.Status)
+			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
+			require.ErrorIs(t, err, livestream.ErrStripeFailed, "Stripe repeats a 500 for a day")
+			_, err = confirm("confirm/1")
+			require.Equal(t, c.charges == 1, livestream.CodeOf(err) == "payment_intent_unexpected_state", "another key charges no second time")
 			require.Len(t, simulator.Charges(), 1)
 		})
 	}
@@ -225,22 +203,21 @@ func TestLostAnswers(t *testing.T) {
 
 func TestKeyLongerThanStripeTakes(t *testing.T) {
 	t.Parallel()
-	simulator, address := simulate(t)
+	_, address := simulate(t)
 	client := connect(t, address)
-	charge := newCharge("pm_card_visa")
+	charge := newCharge()
 	charge.WorkflowID = "payment/" + uuid.NewString() + "/" + strings.Repeat("k", livestream.MaxIdempotencyID)
-	charge.Key = charge.WorkflowID + "/charge/0"
-	first, err := client.Charge(t.Context(), charge)
+	charge.Key = charge.WorkflowID + "/create/0"
+	first, err := client.CreateIntent(t.Context(), charge)
 	require.NoError(t, err)
-	again, err := client.Charge(t.Context(), charge)
+	again, err := client.CreateIntent(t.Context(), charge)
 	require.NoError(t, err)
 	require.Equal(t, first, again)
 	other := charge
-	other.Key = charge.WorkflowID + "/charge/1"
-	next, err := client.Charge(t.Context(), other)
+	other.Key = charge.WorkflowID + "/create/1"
+	next, err := client.CreateIntent(t.Context(), other)
 	require.NoError(t, err)
 	require.NotEqual(t, first.ID, next.ID, "keys that differ at their end are not the same")
-	require.Len(t, simulator.Charges(), 2)
 }
 
 // answering is a Stripe that always gives one answer.
@@ -276,7 +253,7 @@ func TestWhatIsWorthTryingAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			client := connect(t, serve(t, answering(c.status, nil, c.body)))
-			_, err := client.Charge(t.Context(), newCharge("pm_card_visa"))
+			_, err := client.CreateIntent(t.Context(), newCharge())
 			require.Error(t, err)
 			require.Equal(t, c.again, livestream.CodeOf(err) == livestream.CodeUnavailable, "%v", err)
 			require.NotEqual(t, livestream.CodeInternal, livestream.CodeOf(err))
@@ -324,10 +301,12 @@ func TestTimeoutBoundsTheWholeCall(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 			defer cancel()
 			for call, do := range map[string]func() error{
-				"charge": func() error { _, err := client.Charge(ctx, newCharge("pm_card_visa")); return err },
-				"find":   func() error { _, err := client.FindCharge(ctx, uuid.New()); return err },
-				"read":   func() error { _, err := client.PaymentIntent(ctx, "pi_x"); return err },
-				"cancel": func() error { _, err := client.Cancel(ctx, "pi_x", "k"); return err },
+				"create":  func() error { _, err := client.CreateIntent(ctx, newCharge()); return err },
+				"confirm": func() error { _, err := client.Confirm(ctx, "pi_x", "pm_card_visa", "k"); return err },
+				"read":    func() error { _, err := client.PaymentIntent(ctx, "pi_x"); return err },
+				"cancel":  func() error { _, err := client.Cancel(ctx, "pi_x", "k"); return err },
+				"refund":  func() error { _, err := client.Refund(ctx, refundOf(newCharge(), "pi_x", 1)); return err },
+				"list":    func() error { _, _, err := client.ListIntents(ctx, time.Now(), time.Now(), ""); return err },
 			} {
 				require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(do()), call)
 				require.NoError(t, ctx.Err(), call)
@@ -343,7 +322,7 @@ func TestCancelledCallSaysSo(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	client, done := connect(t, address), make(chan error, 1)
-	go func() { _, err := client.Charge(ctx, newCharge("pm_card_visa")); done <- err }()
+	go func() { _, err := client.CreateIntent(ctx, newCharge()); done <- err }()
 	require.Eventually(t, func() bool { return simulator.Requests() > 0 }, 10*time.Second, time.Millisecond)
 	cancel()
 	require.ErrorIs(t, <-done, context.Canceled)
@@ -360,13 +339,13 @@ func TestRequestSaysWhoseItIs(t *testing.T) {
 		_ = r.ParseForm()
 		seen <- request{r.Header, r.Form}
 	})))
-	charge := newCharge("pm_card_visa")
-	_, _ = client.Charge(t.Context(), charge) // what it asks is looked at, not the answer
+	charge := newCharge()
+	_, _ = client.CreateIntent(t.Context(), charge) // what it asks is looked at, not the answer
 	got := <-seen
 	require.Equal(t, charge.Key, got.header.Get("Idempotency-Key"))
 	require.Equal(t, "Bearer sk_test_x", got.header.Get("Authorization"))
 	require.Equal(t, url.Values{
-		"amount": {"500"}, "currency": {"usd"}, "confirm": {"true"}, "payment_method": {"pm_card_visa"}, "description": {charge.Description},
+		"amount": {"500"}, "currency": {"usd"}, "description": {charge.Description},
 		"automatic_payment_methods[enabled]": {"true"}, "automatic_payment_methods[allow_redirects]": {"never"},
 		"metadata[transaction_id]": {charge.TransactionID.String()}, "metadata[workflow_id]": {charge.WorkflowID},
 	}, got.form, "the same each time, or Stripe refuses its key")

@@ -41,7 +41,7 @@ func TestContract(t *testing.T) {
 // everyCall makes every call that there is. The mock answers with examples, so that
 // of the answers only their shape is looked at.
 func everyCall(t *testing.T, client *stripe.Client, dispute func(intent string) string) {
-	ctx, charge := t.Context(), newCharge("")
+	ctx, charge := t.Context(), newCharge()
 	intent, err := client.CreateIntent(ctx, charge)
 	require.NoError(t, err)
 	requireIntent(t, intent)
@@ -66,7 +66,7 @@ func everyCall(t *testing.T, client *stripe.Client, dispute func(intent string) 
 	require.NoError(t, err)
 	requireDispute(t, disputed)
 
-	other, err := client.CreateIntent(ctx, newCharge(""))
+	other, err := client.CreateIntent(ctx, newCharge())
 	require.NoError(t, err)
 	canceled, err := client.Cancel(ctx, other.ID, "cancel/0")
 	require.NoError(t, err)

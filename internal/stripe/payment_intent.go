@@ -3,30 +3,19 @@ package stripe
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	stripesdk "github.com/stripe/stripe-go/v76"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // CreateIntent makes a PaymentIntent that takes no money before it is confirmed,
-// so that one too many costs nobody anything.
+// so that one too many costs nobody anything. The key makes Stripe do it once,
+// however often it is asked.
 //
 // Errors: unavailable, which may be tried again; others are final.
 func (c *Client) CreateIntent(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error) {
-	charge.PaymentMethod = ""
-	return c.Charge(ctx, charge)
-}
-
-// Charge asks for a payment. With a payment method it is confirmed at once; a
-// decline is not an error but the PaymentIntent's Failure. The key makes Stripe
-// do it once, however often it is asked.
-//
-// Errors: unavailable, which may be tried again; others are final.
-func (c *Client) Charge(ctx context.Context, charge livestream.Charge) (livestream.PaymentIntent, error) {
 	params := &stripesdk.PaymentIntentParams{
 		Amount: stripesdk.Int64(charge.Amount), Currency: stripesdk.String(charge.Currency), Description: stripesdk.String(charge.Description),
 		AutomaticPaymentMethods: &stripesdk.PaymentIntentAutomaticPaymentMethodsParams{
@@ -35,10 +24,6 @@ func (c *Client) Charge(ctx context.Context, charge livestream.Charge) (livestre
 	}
 	params.AddMetadata(metadataTransaction, charge.TransactionID.String())
 	params.AddMetadata(metadataWorkflow, charge.WorkflowID)
-	if charge.PaymentMethod != "" {
-		params.PaymentMethod = stripesdk.String(charge.PaymentMethod)
-		params.Confirm = stripesdk.Bool(true)
-	}
 	params.SetIdempotencyKey(idempotencyKey(charge.Key))
 	return guarded(ctx, c, func(ctx context.Context) (livestream.PaymentIntent, error) {
 		params.Context = ctx
@@ -79,32 +64,6 @@ func (c *Client) Cancel(ctx context.Context, id, key string) (livestream.Payment
 	return guarded(ctx, c, func(ctx context.Context) (livestream.PaymentIntent, error) {
 		params.Context = ctx
 		return intentOf(c.intents.Cancel(id, params))
-	})
-}
-
-// FindCharge looks for the PaymentIntent of a transaction, whose answer may have
-// been lost; nil when there is none. Of several it is the one that took money,
-// else the newest.
-//
-// Stripe's search lags behind by up to a minute, and by up to an hour while Stripe has
-// an outage: nil does not prove that nothing was charged. Charging after it is safe under the key of the attempt whose
-// answer was lost, and under another key only when that attempt is older.
-//
-// Errors: unavailable; others are final.
-func (c *Client) FindCharge(ctx context.Context, transactionID uuid.UUID) (*livestream.PaymentIntent, error) {
-	params := &stripesdk.PaymentIntentSearchParams{}
-	params.Query = fmt.Sprintf("metadata['%s']:'%s'", metadataTransaction, transactionID)
-	params.Single = true
-	return guarded(ctx, c, func(ctx context.Context) (*livestream.PaymentIntent, error) {
-		params.Context = ctx
-		var best *livestream.PaymentIntent
-		found := c.intents.Search(params)
-		for found.Next() { // newest first
-			if intent := convertIntent(found.PaymentIntent()); best == nil || intent.Status == livestream.IntentSucceeded {
-				best = &intent
-			}
-		}
-		return best, found.Err()
 	})
 }
 

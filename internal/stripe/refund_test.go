@@ -15,7 +15,7 @@ import (
 // confirmed is a payment that was created and confirmed with a payment method.
 func confirmed(tb testing.TB, client *stripe.Client, method string) (livestream.Charge, livestream.PaymentIntent) {
 	tb.Helper()
-	charge := newCharge("")
+	charge := newCharge()
 	open, err := client.CreateIntent(tb.Context(), charge)
 	require.NoError(tb, err)
 	intent, err := client.Confirm(tb.Context(), open.ID, method, charge.WorkflowID+"/confirm/0")
@@ -104,7 +104,7 @@ func TestConfirm(t *testing.T) {
 	t.Parallel()
 	simulator, address := simulate(t)
 	client := connect(t, address)
-	charge := newCharge("")
+	charge := newCharge()
 	open, err := client.CreateIntent(t.Context(), charge)
 	require.NoError(t, err)
 	require.Equal(t, livestream.IntentRequiresPaymentMethod, open.Status)
@@ -139,7 +139,7 @@ func TestLists(t *testing.T) {
 	client := connect(t, address)
 	var want []livestream.PaymentIntent
 	for range 101 {
-		charge := newCharge("")
+		charge := newCharge()
 		intent, err := client.CreateIntent(t.Context(), charge)
 		require.NoError(t, err)
 		want = append([]livestream.PaymentIntent{intent}, want...)

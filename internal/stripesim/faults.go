@@ -20,7 +20,6 @@ type Faults struct {
 	HangBefore     float64 `json:"hang_before"`      // no answer until the client gives up, nothing done
 	HangAfter      float64 `json:"hang_after"`       // no answer until the client gives up, all done
 	CallsPerSecond int     `json:"calls_per_second"` // 429 for those above it; 0 takes them all
-	SearchLagMS    int     `json:"search_lag_ms"`    // how old a PaymentIntent is before it is found
 	WebhooksTwice  float64 `json:"webhooks_twice"`
 	WebhookDelayMS int     `json:"webhook_delay_ms"` // a random time up to it, which reorders
 	WebhooksLost   float64 `json:"webhooks_lost"`    // for ever

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -198,23 +197,6 @@ func (s *Server) cancelIntent(_ url.Values, id string) (int, any) {
 
 func (s *Server) listIntents(form url.Values, _ string) (int, any) {
 	return page(&s.intents, "/v1/payment_intents", form)
-}
-
-var metadataQuery = regexp.MustCompile(`^metadata\['(.+)'\]:'(.+)'$`)
-
-func (s *Server) searchIntents(form url.Values, _ string) (int, any) {
-	m := metadataQuery.FindStringSubmatch(form.Get("query"))
-	if m == nil {
-		return invalid("parameter_invalid", "Only queries like metadata['key']:'value' are known here.", "query")
-	}
-	lag := time.Duration(s.faults.SearchLagMS) * time.Millisecond
-	found := []*Intent{}
-	for _, i := range slices.Backward(s.intents.all()) { // newest first
-		if i.Metadata[m[1]] == m[2] && time.Since(time.Unix(i.Created, 0)) >= lag {
-			found = append(found, i)
-		}
-	}
-	return http.StatusOK, map[string]any{"object": "search_result", "url": "/v1/payment_intents/search", "has_more": false, "data": found}
 }
 
 // authenticate is what the customer does in their bank's window.

@@ -77,7 +77,6 @@ func New(config Config) (*Server, error) {
 	s.mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	s.mux.HandleFunc("POST /v1/payment_intents", s.api(s.createIntent, "amount", "currency", "description", "metadata", "automatic_payment_methods", "payment_method", "confirm"))
 	s.mux.HandleFunc("GET /v1/payment_intents", s.api(s.listIntents, listParameters...))
-	s.mux.HandleFunc("GET /v1/payment_intents/search", s.api(s.searchIntents, "query"))
 	s.mux.HandleFunc("GET /v1/payment_intents/{id}", s.api(s.getIntent))
 	s.mux.HandleFunc("POST /v1/payment_intents/{id}/confirm", s.api(s.confirmIntent, "payment_method"))
 	s.mux.HandleFunc("POST /v1/payment_intents/{id}/cancel", s.api(s.cancelIntent, "cancellation_reason"))

@@ -131,7 +131,6 @@ func TestBadRequests(t *testing.T) {
 		"a request that was not begun leaves its key free")
 
 	require.Equal(t, 404, get(t, address+"/v1/payment_intents/pi_none").status)
-	require.Equal(t, 400, get(t, address+"/v1/payment_intents/search?query=amount%3E5").status)
 	response, err := http.PostForm(address+"/v1/payment_intents", payment("pm_card_visa"))
 	require.NoError(t, err)
 	defer response.Body.Close()
@@ -139,21 +138,6 @@ func TestBadRequests(t *testing.T) {
 	long := post(t, address+"/v1/payment_intents", strings.Repeat("k", 256), payment("pm_card_visa"))
 	require.Equal(t, 400, long.status)
 	require.Equal(t, "idempotency_error", long.field(t, "error.type"))
-}
-
-func TestSearchFindsTheNewestFirst(t *testing.T) {
-	t.Parallel()
-	simulator, address := start(t, stripesim.Config{})
-	post(t, address+"/v1/payment_intents", "a", payment(""))
-	newest := post(t, address+"/v1/payment_intents", "b", payment("pm_card_visa")).field(t, "id")
-	query := address + "/v1/payment_intents/search?query=" + url.QueryEscape("metadata['transaction_id']:'t1'")
-	found := get(t, query)
-	require.Equal(t, 2, strings.Count(found.body, `"object":"payment_intent"`))
-	require.Contains(t, found.body, `"data":[{"id":"`+newest+`"`)
-
-	simulator.SetFaults(stripesim.Faults{SearchLagMS: 60_000})
-	require.Contains(t, get(t, query).body, `"data":[]`, "Stripe's search is behind")
-	require.Equal(t, 200, get(t, address+"/v1/payment_intents/"+newest).status, "reading by id is not")
 }
 
 func TestSameKeyGivesTheFirstAnswer(t *testing.T) {
