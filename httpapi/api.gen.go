@@ -413,7 +413,7 @@ func (e ListStreamsParamsSort) Valid() bool {
 	}
 }
 
-// Archive defines model for Archive.
+// Archive Example: {"created_at":"2026-01-01T21:00:10Z","duration_seconds":3605.2,"failure":null,"id":"01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8","playback_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/master.m3u8","poster_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/poster.jpg","progress":1,"ready_at":"2026-01-01T21:20:00Z","renditions":[{"bitrate":2800000,"height":720,"name":"720p","width":1280}],"size_bytes":2147483648,"status":"ready","storage_class":"STANDARD","storyboard_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/storyboard.vtt","stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","thumbnail_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/thumbnail.jpg","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","view_count":97,"visibility":"public"}
 type Archive struct {
 	CreatedAt       time.Time          `json:"created_at"`
 	DurationSeconds float64            `json:"duration_seconds"`
@@ -440,7 +440,7 @@ type Archive struct {
 	Visibility    ArchiveVisibility  `json:"visibility"`
 }
 
-// ArchiveList defines model for ArchiveList.
+// ArchiveList Example: {"data":[{"created_at":"2026-01-01T21:00:10Z","duration_seconds":3605.2,"failure":null,"id":"01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8","playback_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/master.m3u8","poster_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/poster.jpg","progress":1,"ready_at":"2026-01-01T21:20:00Z","renditions":[{"bitrate":2800000,"height":720,"name":"720p","width":1280}],"size_bytes":2147483648,"status":"ready","storage_class":"STANDARD","storyboard_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/storyboard.vtt","stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","thumbnail_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/thumbnail.jpg","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","view_count":97,"visibility":"public"}],"next_cursor":null}
 type ArchiveList struct {
 	Data       []Archive   `json:"data"`
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -457,7 +457,7 @@ type ArchiveUpdate struct {
 // ArchiveVisibility defines model for ArchiveVisibility.
 type ArchiveVisibility string
 
-// Balance defines model for Balance.
+// Balance Example: {"balances":[{"available":1200,"currency":"usd","pending":450}]}
 type Balance struct {
 	Balances []struct {
 		Available int64  `json:"available"`
@@ -481,13 +481,13 @@ type ChatMessage struct {
 	User   ChatUser  `json:"user"`
 }
 
-// ChatMessageList defines model for ChatMessageList.
+// ChatMessageList Example: {"data":[{"id":41,"sent_at":"2026-01-01T20:00:12.4Z","text":"hello","user":{"display_name":"Ada","id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","roles":["owner"],"username":"ada"}}],"next_cursor":null}
 type ChatMessageList struct {
 	Data       []ChatMessage `json:"data"`
 	NextCursor *NextCursor   `json:"next_cursor"`
 }
 
-// ChatSettings defines model for ChatSettings.
+// ChatSettings Example: {"blocked_terms":["spam"],"follower_min_age_seconds":0,"followers_only":false,"slow_mode_seconds":10}
 type ChatSettings struct {
 	BlockedTerms          *[]string `json:"blocked_terms,omitempty"`
 	FollowerMinAgeSeconds int       `json:"follower_min_age_seconds"`
@@ -524,7 +524,7 @@ type CompleteRecordingInput struct {
 	Parts []UploadedPart `json:"parts"`
 }
 
-// CompletedRecording defines model for CompletedRecording.
+// CompletedRecording Example: {"archive_id":"01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8"}
 type CompletedRecording struct {
 	ArchiveID openapi_types.UUID `json:"archive_id"`
 }
@@ -549,13 +549,13 @@ type Follow struct {
 	Username       string              `json:"username"`
 }
 
-// FollowList defines model for FollowList.
+// FollowList Example: {"data":[{"avatar_url":null,"bio":"","created_at":"2026-01-01T09:00:00Z","display_name":"Bob","followed_at":"2026-01-01T19:00:00Z","follower_count":3,"following_count":12,"id":"01996d31-02ab-7d10-9a54-6f2b7c8d9e0f","live_stream_id":null,"username":"bob"}],"next_cursor":null}
 type FollowList struct {
 	Data       []Follow    `json:"data"`
 	NextCursor *NextCursor `json:"next_cursor"`
 }
 
-// Health defines model for Health.
+// Health Example: {"status":"ok"}
 type Health struct {
 	Status HealthStatus `json:"status"`
 }
@@ -563,7 +563,7 @@ type Health struct {
 // HealthStatus defines model for Health.Status.
 type HealthStatus string
 
-// JWKS defines model for JWKS.
+// JWKS Example: {"keys":[{"alg":"EdDSA","crv":"Ed25519","kid":"k1","kty":"OKP","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}
 type JWKS struct {
 	Keys []struct {
 		Alg string `json:"alg"`
@@ -581,7 +581,7 @@ type LoginInput struct {
 	Password string `json:"password"`
 }
 
-// Me defines model for Me.
+// Me Example: {"avatar_url":"https://example.com/ada.png","bio":"I build things.","created_at":"2026-01-01T09:00:00Z","display_name":"Ada","email":"ada@example.com","follower_count":1204,"following_count":12,"id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","live_stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","role":"member","username":"ada"}
 type Me struct {
 	AvatarURL      *string             `json:"avatar_url"`
 	Bio            string              `json:"bio"`
@@ -613,7 +613,7 @@ type Moderator struct {
 	Username       string              `json:"username"`
 }
 
-// ModeratorList defines model for ModeratorList.
+// ModeratorList Example: {"data":[{"added_at":"2026-01-01T19:30:00Z","avatar_url":null,"bio":"","created_at":"2026-01-01T09:00:00Z","display_name":"Bob","follower_count":3,"following_count":12,"id":"01996d31-02ab-7d10-9a54-6f2b7c8d9e0f","live_stream_id":null,"username":"bob"}],"next_cursor":null}
 type ModeratorList struct {
 	Data       []Moderator `json:"data"`
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -634,13 +634,13 @@ type Notification struct {
 // NotificationType defines model for Notification.Type.
 type NotificationType string
 
-// NotificationList defines model for NotificationList.
+// NotificationList Example: {"data":[{"created_at":"2026-01-01T20:00:01Z","data":{"stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","username":"ada"},"id":"01996d2d-2f10-7e5a-8c3d-1a2b3c4d5e6f","read":false,"type":"stream_live"}],"next_cursor":null}
 type NotificationList struct {
 	Data       []Notification `json:"data"`
 	NextCursor *NextCursor    `json:"next_cursor"`
 }
 
-// NotificationProgress defines model for NotificationProgress.
+// NotificationProgress Example: {"failed":0,"finished_at":null,"followers_total":1000000,"notified":410000,"started_at":"2026-01-01T20:00:00Z","status":"running"}
 type NotificationProgress struct {
 	Failed         int64                      `json:"failed"`
 	FinishedAt     *time.Time                 `json:"finished_at"`
@@ -653,7 +653,7 @@ type NotificationProgress struct {
 // NotificationProgressStatus defines model for NotificationProgress.Status.
 type NotificationProgressStatus string
 
-// NotificationSettings defines model for NotificationSettings.
+// NotificationSettings Example: {"archive_ready":true,"new_follower":false,"stream_live":true,"tip_received":true}
 type NotificationSettings struct {
 	ArchiveReady bool `json:"archive_ready"`
 	NewFollower  bool `json:"new_follower"`
@@ -682,7 +682,7 @@ type ReadNotificationsInput struct {
 // ReadNotificationsInputAll defines model for ReadNotificationsInput.All.
 type ReadNotificationsInputAll bool
 
-// Ready defines model for Ready.
+// Ready Example: {"checks":{"postgres":{"latency_ms":0.6,"status":"ok"},"redis":{"latency_ms":0.2,"status":"ok"}},"status":"ok"}
 type Ready struct {
 	Checks map[string]struct {
 		LatencyMs float64           `json:"latency_ms"`
@@ -697,12 +697,12 @@ type ReadyChecksStatus string
 // ReadyStatus defines model for Ready.Status.
 type ReadyStatus string
 
-// Received defines model for Received.
+// Received Example: {"received":true}
 type Received struct {
 	Received bool `json:"received"`
 }
 
-// Recording defines model for Recording.
+// Recording Example: {"complete_url":"/api/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/recording/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a/complete","part_size":16777216,"parts":[{"part_number":1,"url":"http://localhost:9000/livestream/recordings/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a?partNumber=1\u0026X-Amz-Signature=c1"}],"upload_id":"01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a"}
 type Recording struct {
 	CompleteURL string `json:"complete_url"`
 	PartSize    int64  `json:"part_size"`
@@ -766,7 +766,7 @@ type ReplayMessage struct {
 	User          ChatUser  `json:"user"`
 }
 
-// Session defines model for Session.
+// Session Example: {"access_token":"eyJhbGciOiJFZERTQSIsImtpZCI6ImsxIn0.eyJzdWIiOiIwMTk5NmQyYyJ9.c2ln","expires_in":3600,"refresh_token":"vTq0Zs1rY4nS0vU6YJtKc2b3d5f7h9j1l3n5p7r9t1w","token_type":"Bearer","user":{"avatar_url":"https://example.com/ada.png","bio":"I build things.","created_at":"2026-01-01T09:00:00Z","display_name":"Ada","email":"ada@example.com","follower_count":1204,"following_count":12,"id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","live_stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","role":"member","username":"ada"}}
 type Session struct {
 	AccessToken string `json:"access_token"`
 
@@ -776,7 +776,9 @@ type Session struct {
 	ExpiresIn    int              `json:"expires_in"`
 	RefreshToken string           `json:"refresh_token"`
 	TokenType    SessionTokenType `json:"token_type"`
-	User         Me               `json:"user"`
+
+	// User Example: {"avatar_url":"https://example.com/ada.png","bio":"I build things.","created_at":"2026-01-01T09:00:00Z","display_name":"Ada","email":"ada@example.com","follower_count":1204,"following_count":12,"id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","live_stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","role":"member","username":"ada"}
+	User Me `json:"user"`
 }
 
 // SessionTokenType defines model for Session.TokenType.
@@ -795,7 +797,7 @@ type StartStreamInput struct {
 // StartStreamInputIngest defines model for StartStreamInput.Ingest.
 type StartStreamInputIngest string
 
-// StartedStream defines model for StartedStream.
+// StartedStream Example: {"archive_id":null,"category":"making","chat_url":"ws://localhost:8080/ws/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/chat","created_at":"2026-01-01T20:00:00Z","description":"","ended_at":null,"id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","ingest":"external","ingest_url":null,"peak_viewer_count":0,"playback_url":null,"reconnect_deadline":null,"record":true,"started_at":"2026-01-01T20:00:00Z","status":"live","stream_key":null,"tags":["wood"],"title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","viewer_count":0,"workflow_id":"stream/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7"}
 type StartedStream struct {
 	ArchiveID       *openapi_types.UUID `json:"archive_id"`
 	Category        string              `json:"category"`
@@ -825,7 +827,7 @@ type StartedStream struct {
 // StartedStreamIngest defines model for StartedStream.Ingest.
 type StartedStreamIngest string
 
-// Stream defines model for Stream.
+// Stream Example: {"archive_id":null,"category":"making","chat_url":"ws://localhost:8080/ws/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/chat","created_at":"2026-01-01T20:00:00Z","description":"","ended_at":null,"id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","ingest":"external","peak_viewer_count":402,"playback_url":null,"reconnect_deadline":null,"record":true,"started_at":"2026-01-01T20:00:00Z","status":"live","tags":["wood"],"title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","viewer_count":311}
 type Stream struct {
 	ArchiveID       *openapi_types.UUID `json:"archive_id"`
 	Category        string              `json:"category"`
@@ -852,7 +854,7 @@ type Stream struct {
 // StreamIngest defines model for Stream.Ingest.
 type StreamIngest string
 
-// StreamList defines model for StreamList.
+// StreamList Example: {"data":[{"archive_id":null,"category":"making","chat_url":"ws://localhost:8080/ws/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/chat","created_at":"2026-01-01T20:00:00Z","description":"","ended_at":null,"id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","ingest":"external","peak_viewer_count":402,"playback_url":null,"reconnect_deadline":null,"record":true,"started_at":"2026-01-01T20:00:00Z","status":"live","tags":["wood"],"title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","viewer_count":311}],"next_cursor":null}
 type StreamList struct {
 	Data       []Stream    `json:"data"`
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -864,7 +866,7 @@ type StreamStatus string
 // Tags defines model for Tags.
 type Tags = []string
 
-// Ticket defines model for Ticket.
+// Ticket Example: {"expires_in":30,"ticket":"vTq0Zs1rY4nS0vU6YJtKc2b3d5f7h9j1l3n5p7r9t1w","url":"ws://localhost:8080/ws/notifications?ticket=vTq0Zs1rY4nS0vU6YJtKc2b3d5f7h9j1l3n5p7r9t1w"}
 type Ticket struct {
 	// ExpiresIn Seconds
 	ExpiresIn int    `json:"expires_in"`
@@ -883,7 +885,7 @@ type TicketInput struct {
 // TicketInputPurpose defines model for TicketInput.Purpose.
 type TicketInputPurpose string
 
-// Timeline defines model for Timeline.
+// Timeline Example: {"data":[{"at":"2026-01-01T20:00:00Z","data":{},"seq":1,"type":"created"},{"at":"2026-01-01T20:00:00Z","data":{},"seq":2,"type":"live"}],"next_cursor":null}
 type Timeline struct {
 	Data       []TimelineEvent `json:"data"`
 	NextCursor *NextCursor     `json:"next_cursor"`
@@ -902,7 +904,7 @@ type TimelineEvent struct {
 // Title defines model for Title.
 type Title = string
 
-// Transaction defines model for Transaction.
+// Transaction Example: {"amount":500,"created_at":"2026-01-01T20:10:00Z","currency":"usd","failure":null,"fee_amount":50,"id":"01996d40-8e21-7f4b-9d6e-7c8b9a0f1e2d","kind":"tip","message":"for the coffee","recipient_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","refunded_amount":0,"sender_id":"01996d31-02ab-7d10-9a54-6f2b7c8d9e0f","settled_at":"2026-01-01T20:10:01Z","status":"succeeded","stream_id":null,"stripe_payment_intent_id":"pi_3Ox1","workflow_id":"payment/01996d31-02ab-7d10-9a54-6f2b7c8d9e0f/tip-1"}
 type Transaction struct {
 	Amount int64 `json:"amount"`
 
@@ -945,7 +947,7 @@ type TransactionInput struct {
 // TransactionInputKind defines model for TransactionInput.Kind.
 type TransactionInputKind string
 
-// TransactionList defines model for TransactionList.
+// TransactionList Example: {"data":[{"amount":500,"created_at":"2026-01-01T20:10:00Z","currency":"usd","failure":null,"fee_amount":50,"id":"01996d40-8e21-7f4b-9d6e-7c8b9a0f1e2d","kind":"tip","message":"for the coffee","recipient_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","refunded_amount":0,"sender_id":"01996d31-02ab-7d10-9a54-6f2b7c8d9e0f","settled_at":"2026-01-01T20:10:01Z","status":"succeeded","stream_id":null,"stripe_payment_intent_id":"pi_3Ox1","workflow_id":"payment/01996d31-02ab-7d10-9a54-6f2b7c8d9e0f/tip-1"}],"next_cursor":null}
 type TransactionList struct {
 	Data       []Transaction `json:"data"`
 	NextCursor *NextCursor   `json:"next_cursor"`
@@ -976,7 +978,7 @@ type UploadedPart struct {
 	PartNumber int32  `json:"part_number"`
 }
 
-// User defines model for User.
+// User Example: {"avatar_url":"https://example.com/ada.png","bio":"I build things.","created_at":"2026-01-01T09:00:00Z","display_name":"Ada","follower_count":1204,"following_count":12,"id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","live_stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","username":"ada"}
 type User struct {
 	AvatarURL      *string             `json:"avatar_url"`
 	Bio            string              `json:"bio"`

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +28,16 @@ func TestContractIsValidAndHasExamples(t *testing.T) {
 			require.NotNil(t, operation.Responses.Default(), "%s %s says nothing of errors", method, path)
 			if operation.RequestBody != nil {
 				require.NotNil(t, operation.RequestBody.Value.Content.Get("application/json").Example, "%s %s", method, path)
+			}
+			for status, response := range operation.Responses.Map() {
+				for _, media := range response.Value.Content {
+					require.True(t, media.Example != nil || media.Schema.Value.Example != nil, "the answer %s of %s %s", status, method, path)
+				}
+			}
+			for _, parameter := range slices.Concat(item.Parameters, operation.Parameters) {
+				if parameter.Value.In == openapi3.ParameterInPath {
+					require.NotNil(t, parameter.Value.Example, "%s of %s %s", parameter.Value.Name, method, path)
+				}
 			}
 		}
 	}
