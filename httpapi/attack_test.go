@@ -123,16 +123,18 @@ func TestStrangersChangeNothing(t *testing.T) {
 // Whoever reads the stores cannot log in with what they find.
 func TestSecretsAreStoredAsHashesAlone(t *testing.T) {
 	p := api(t)
-	ada := p.mustRegister(t)
+	ada, secret := p.mustRegister(t), "secret "+uuid.NewString()
+	own := map[string]any{"username": "own_" + ada.name[:20], "email": "own." + ada.email, "password": secret}
+	p.anybody(t).post("/api/auth/register", own).ok(t, http.StatusCreated)
 	next := p.anybody(t).post("/api/auth/refresh", map[string]any{"refresh_token": ada.refresh}).ok(t, http.StatusOK)
-	login := p.anybody(t).post("/api/auth/login", map[string]any{"email": ada.email, "password": password}).ok(t, http.StatusOK)
+	login := p.anybody(t).post("/api/auth/login", map[string]any{"email": own["email"], "password": secret}).ok(t, http.StatusOK)
 	ticket := ada.post("/api/ws-tickets", map[string]any{"purpose": "notifications"}).ok(t, http.StatusCreated).text(t, "ticket")
 	ada.post("/api/streams", map[string]any{"title": "by a key"}, "Idempotency-Key", "once").ok(t, http.StatusCreated)
 
 	stores := append(p.everyRow(t), p.everyKey(t)...)
 	require.Contains(t, string(stores), ada.email, "the accounts are there")
 	for what, secret := range map[string]string{
-		"the password": password, "the ticket": ticket,
+		"the password": secret, "the ticket": ticket,
 		"the first refresh token": ada.refresh, "its successor": next.text(t, "refresh_token"), "the login's": login.text(t, "refresh_token"),
 		"the access token": ada.token, "the login's access token": login.text(t, "access_token"),
 	} {

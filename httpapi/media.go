@@ -3,7 +3,6 @@ package httpapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -136,7 +135,7 @@ func (s *Server) send(c *gin.Context, object *livestream.Object) {
 	c.Writer.WriteHeaderNow()
 	if _, err := io.Copy(&patient{c.Writer, http.NewResponseController(c.Writer)}, object.Body); err != nil && !errors.Is(err, context.Canceled) {
 		s.deps.Log.Debug("media was broken off", zap.Error(err))
-		panic(fmt.Errorf("%w: media was broken off", http.ErrAbortHandler)) // half a file must not look like a whole one
+		panic(http.ErrAbortHandler) // half a file must not look like a whole one
 	}
 }
 
@@ -153,7 +152,7 @@ const mayPlayTimeout = 3 * time.Second
 func (s *Server) mayPlay(c *gin.Context, id uuid.UUID) error {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), mayPlayTimeout)
 	defer cancel()
-	playback, err := s.deps.Archives.Playback(livestream.WithReadPolicy(ctx, livestream.ReadPolicy{Replica: true}), id)
+	playback, err := s.deps.Archives.Playback(ctx, id)
 	switch {
 	case livestream.CodeOf(err) == livestream.CodeArchiveNotFound:
 		return noSuchFile()

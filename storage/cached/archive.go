@@ -44,8 +44,10 @@ type Archives struct {
 // NewArchives wraps a store.
 func NewArchives(cache *Cache, store ArchiveStore) *Archives { return &Archives{store, cache} }
 
+// playbackEntry is short: what says who may play is not to be old when a write could
+// not drop it.
 func playbackEntry(id uuid.UUID) redis.CacheEntry {
-	return redis.CacheEntry{Key: "archive:{" + id.String() + "}:playback", Kind: "archive_playback", TTL: 5 * time.Minute}
+	return redis.CacheEntry{Key: "archive:{" + id.String() + "}:playback", Kind: "archive_playback", TTL: 5 * time.Second}
 }
 
 // Playback says who may play an archive; see the store.
