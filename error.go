@@ -28,6 +28,8 @@ const (
 	CodeEmailTaken              Code = "email_taken"
 	CodeUserNotFound            Code = "user_not_found"
 	CodeCannotFollowSelf        Code = "cannot_follow_self"
+	CodeCannotBlockSelf         Code = "cannot_block_self"
+	CodeBlocked                 Code = "blocked"
 	CodeStreamNotFound          Code = "stream_not_found"
 	CodeMessageNotFound         Code = "message_not_found"
 	CodeAlreadyStreaming        Code = "already_streaming"

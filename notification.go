@@ -29,13 +29,29 @@ type Notification struct {
 	Data      json.RawMessage
 }
 
-// NewNotification is a notification for one recipient. Key is unique within the
-// recipient's inbox, so that writing it twice has the effect of once.
+// Limits on how often a recipient is told.
+const (
+	// GoLivePause is how long a creator who starts again does not ring twice.
+	GoLivePause = 10 * time.Minute
+	// RingsPerHour is how often a recipient is rung, whoever it is about, in the hour
+	// that the first ring begins. What comes beyond it is silent: it waits in the inbox.
+	RingsPerHour = 30
+	// FollowersPause is how long further new followers are added to an unread notice
+	// of new followers, instead of one each.
+	FollowersPause = 5 * time.Minute
+	// NotificationsKept is how long notifications are kept, at least.
+	NotificationsKept = 90 * 24 * time.Hour
+)
+
+// NewNotification is a notification for one recipient. Key and At are unique within
+// the recipient's inbox, so that writing it twice has the effect of once.
 type NewNotification struct {
 	UserID uuid.UUID
 	Key    string
 	Type   NotificationType
-	Data   any
+	// At is when what it tells of happened: the same at each attempt.
+	At   time.Time
+	Data any
 }
 
 // NotificationSettings says which types a member wants; all of them at first.
@@ -59,35 +75,68 @@ type GoLive struct {
 	StreamID  uuid.UUID `json:"stream_id"`
 	CreatorID uuid.UUID `json:"creator_id"`
 	Title     string    `json:"title"`
-	// Before fences the audience: who followed later is not told.
+	// Before fences the audience: who followed later is not told. It dates the
+	// notifications too.
 	Before time.Time `json:"before"`
+}
+
+// RangeResult is what became of a range of followers; the same after a retry.
+type RangeResult struct {
+	Notified int64 `json:"notified"`
+	// Skipped do not want to be told, or were told of the creator's stream before.
+	Skipped int64 `json:"skipped,omitempty"`
+	// Ended says that the stream is over, and so nobody was told.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // NotifyStatus is where a fan-out is.
 type NotifyStatus string
 
 const (
-	NotifyPending   NotifyStatus = "pending"
-	NotifyRunning   NotifyStatus = "running"
-	NotifyPaused    NotifyStatus = "paused"
-	NotifyCompleted NotifyStatus = "completed"
-	NotifyCanceled  NotifyStatus = "canceled"
+	NotifyPending NotifyStatus = "pending"
+	NotifyRunning NotifyStatus = "running"
+	NotifyPaused  NotifyStatus = "paused"
+	// NotifyIncomplete waits for an operator's retry of the ranges that failed.
+	NotifyIncomplete NotifyStatus = "incomplete"
+	NotifyCompleted  NotifyStatus = "completed"
+	NotifyCanceled   NotifyStatus = "canceled"
+	// NotifyStopped ended because the stream did.
+	NotifyStopped NotifyStatus = "stopped"
 )
 
 // NotifyProgress is how far a fan-out is.
 type NotifyProgress struct {
-	Status         NotifyStatus `json:"status"`
-	FollowersTotal int64        `json:"followers_total"`
-	Notified       int64        `json:"notified"`
-	Failed         int64        `json:"failed"` // followers in ranges that were given up
-	StartedAt      *time.Time   `json:"started_at"`
-	FinishedAt     *time.Time   `json:"finished_at"`
+	Status NotifyStatus `json:"status"`
+	// FollowersTotal is the kept count at the start; once the fan-out is completed,
+	// those who were in it.
+	FollowersTotal int64      `json:"followers_total"`
+	Notified       int64      `json:"notified"`
+	Skipped        int64      `json:"skipped"` // who did not want to be told, or just were
+	Failed         int64      `json:"failed"`  // followers in ranges that were given up
+	Rate           float64    `json:"rate"`    // followers a second, pauses left out
+	StartedAt      *time.Time `json:"started_at"`
+	FinishedAt     *time.Time `json:"finished_at"`
+}
+
+// Done is how many followers the fan-out is done with.
+func (p NotifyProgress) Done() int64 { return p.Notified + p.Skipped + p.Failed }
+
+// Left is how long a fan-out that is running still takes, if it goes on as it did;
+// zero when nothing can be said.
+func (p NotifyProgress) Left() time.Duration {
+	if p.Status != NotifyRunning || p.Rate <= 0 {
+		return 0
+	}
+	return time.Duration(float64(max(p.FollowersTotal-p.Done(), 0)) / p.Rate * float64(time.Second))
 }
 
 // NotificationPush tells chat nodes that inboxes changed. A node loads the rows
 // of those recipients that are connected to it; nobody else's travel.
 type NotificationPush struct {
-	Key   string         `json:"key"` // the notifications' key
+	Key string `json:"key"` // the notifications' key
+	// At is no later than they are dated; the zero time when that is not known. It saves
+	// looking through the older ones.
+	At    time.Time      `json:"at,omitzero"`
 	Range *FollowerRange `json:"range,omitempty"`
 	User  *uuid.UUID     `json:"user,omitempty"` // instead of Range
 }

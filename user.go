@@ -57,3 +57,9 @@ type Follow struct {
 	User       User
 	FollowedAt time.Time
 }
+
+// Block is a member whom another wants to hear nothing of.
+type Block struct {
+	User      User
+	BlockedAt time.Time
+}

@@ -66,7 +66,7 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 	}
 	key := livestream.ArchiveReadyKey(id)
 	_, err = a.Notify.Notify(ctx, livestream.NewNotification{
-		UserID: archive.UserID, Key: key, Type: livestream.NotifyArchiveReady,
+		UserID: archive.UserID, Key: key, Type: livestream.NotifyArchiveReady, At: *archive.ReadyAt,
 		Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
 	})
 	if err != nil {

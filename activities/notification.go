@@ -11,9 +11,9 @@ import (
 
 // NotificationStore is what the fan-out needs of the database.
 type NotificationStore interface {
-	CountAudience(ctx context.Context, live livestream.GoLive) (int64, error)
+	FollowerCount(ctx context.Context, creator uuid.UUID) (int64, error)
 	PlanRanges(ctx context.Context, live livestream.GoLive, after uuid.UUID, size, limit int) ([]livestream.FollowerRange, error)
-	NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (int64, error)
+	NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error)
 	SaveProgress(ctx context.Context, streamID uuid.UUID, progress livestream.NotifyProgress) error
 }
 
@@ -35,22 +35,69 @@ type Notifications struct {
 	Now      func() time.Time
 }
 
-// Begin counts the audience and opens the fan-out's progress.
-func (a *Notifications) Begin(ctx context.Context, live livestream.GoLive) (livestream.NotifyProgress, error) {
-	total, err := a.Store.CountAudience(ctx, live)
+// BeginInput opens a fan-out. An audience of no more than Small is told at once.
+type BeginInput struct {
+	Stream livestream.GoLive
+	Small  int
+}
+
+// Begun is where a fan-out is after its first step.
+type Begun struct {
+	Progress livestream.NotifyProgress `json:"progress"`
+	// Told says that this was all of it; but for its Finish.
+	Told bool `json:"told,omitempty"`
+}
+
+// Begin opens the fan-out's progress. A small audience is told in the same step; when
+// that does not work, the fan-out goes on as a large one does.
+func (a *Notifications) Begin(ctx context.Context, in BeginInput) (Begun, error) {
+	live, now := in.Stream, a.Now()
+	total, err := a.Store.FollowerCount(ctx, live.CreatorID)
 	if err != nil {
-		return livestream.NotifyProgress{}, edge(err)
+		return Begun{}, edge(err)
 	}
-	now := a.Now()
-	progress := livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: total, StartedAt: &now}
-	if err := a.Store.SaveProgress(ctx, live.StreamID, progress); err != nil {
-		return progress, edge(err)
-	}
+	begun := Begun{Progress: livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: total, StartedAt: &now}}
 	err = a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
 		StreamID: live.StreamID, Key: string(livestream.EventNotifyStarted), Type: livestream.EventNotifyStarted,
 		Data: map[string]any{"followers_total": total},
 	})
-	return progress, edge(err)
+	if err != nil {
+		return begun, edge(err)
+	}
+	ranges, err := a.Store.PlanRanges(ctx, live, uuid.Nil, in.Small, 2)
+	if err != nil {
+		return begun, edge(err)
+	}
+	if len(ranges) < 2 {
+		if p, ok := a.tellAll(ctx, live, ranges, begun.Progress); ok {
+			return Begun{Progress: p, Told: true}, edge(a.finish(ctx, live.StreamID, p))
+		}
+	}
+	return begun, edge(a.Store.SaveProgress(ctx, live.StreamID, begun.Progress))
+}
+
+// tellAll tells the one range of a small audience, or the none of an empty one.
+func (a *Notifications) tellAll(ctx context.Context, live livestream.GoLive, ranges []livestream.FollowerRange, p livestream.NotifyProgress) (livestream.NotifyProgress, bool) {
+	p.Status = livestream.NotifyCompleted
+	for _, r := range ranges {
+		result, err := a.NotifyRange(ctx, live, r)
+		if err != nil {
+			return p, false
+		}
+		p.Notified, p.Skipped = result.Notified, result.Skipped
+		if result.Ended {
+			p.Status = livestream.NotifyStopped
+		}
+	}
+	if p.Status == livestream.NotifyCompleted {
+		p.FollowersTotal = p.Done()
+	}
+	now := a.Now()
+	if took := now.Sub(*p.StartedAt).Seconds(); took > 0 {
+		p.Rate = float64(p.Done()) / took
+	}
+	p.FinishedAt = &now
+	return p, true
 }
 
 // PlanInput asks for the next ranges of a stream's audience.
@@ -70,13 +117,15 @@ func (a *Notifications) Plan(ctx context.Context, in PlanInput) ([]livestream.Fo
 // NotifyRange writes the notifications of one range of followers in one
 // statement and has those that are connected told. The rows are what counts: a
 // push that is lost is made up for when the client next asks.
-func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (int64, error) {
-	notified, err := a.Store.NotifyRange(ctx, live, r)
+func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
+	result, err := a.Store.NotifyRange(ctx, live, r)
 	if err != nil {
-		return 0, edge(err)
+		return result, edge(err)
 	}
-	_ = a.Push.Publish(ctx, livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), Range: &r})
-	return notified, nil
+	if result.Notified > 0 {
+		_ = a.Push.Publish(ctx, livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r})
+	}
+	return result, nil
 }
 
 // SaveProgress keeps how far the fan-out is.
@@ -86,11 +135,15 @@ func (a *Notifications) SaveProgress(ctx context.Context, streamID uuid.UUID, pr
 
 // Finish closes the fan-out.
 func (a *Notifications) Finish(ctx context.Context, streamID uuid.UUID, progress livestream.NotifyProgress) error {
+	return edge(a.finish(ctx, streamID, progress))
+}
+
+func (a *Notifications) finish(ctx context.Context, streamID uuid.UUID, progress livestream.NotifyProgress) error {
 	if err := a.Store.SaveProgress(ctx, streamID, progress); err != nil {
-		return edge(err)
+		return err
 	}
-	return edge(a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
+	return a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
 		StreamID: streamID, Key: string(livestream.EventNotifyFinished), Type: livestream.EventNotifyFinished,
-		Data: map[string]any{"status": progress.Status, "notified": progress.Notified, "failed": progress.Failed},
-	}))
+		Data: map[string]any{"status": progress.Status, "notified": progress.Notified, "skipped": progress.Skipped, "failed": progress.Failed},
+	})
 }

@@ -44,7 +44,7 @@ type Rules interface {
 type Inboxes interface {
 	Since(ctx context.Context, userID uuid.UUID, seq int64, limit int) ([]livestream.Notification, error)
 	LastSeq(ctx context.Context, userID uuid.UUID) (int64, error)
-	ForRecipients(ctx context.Context, key string, userIDs []uuid.UUID) ([]livestream.Notification, error)
+	ForRecipients(ctx context.Context, key string, since time.Time, userIDs []uuid.UUID) ([]livestream.Notification, error)
 }
 
 // Logins says which of the logins, by their families, have ended.

@@ -181,7 +181,7 @@ func (s *Server) push(ctx context.Context, push livestream.NotificationPush) err
 	s.mu.Unlock()
 	for batch := range slices.Chunk(recipients, pushBatch) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		notifications, err := s.deps.Inboxes.ForRecipients(ctx, push.Key, batch)
+		notifications, err := s.deps.Inboxes.ForRecipients(ctx, push.Key, push.At, batch)
 		cancel()
 		if err != nil {
 			return err

@@ -139,11 +139,13 @@ func (e NotificationType) Valid() bool {
 
 // Defines values for NotificationProgressStatus.
 const (
-	NotificationProgressStatusCanceled  NotificationProgressStatus = "canceled"
-	NotificationProgressStatusCompleted NotificationProgressStatus = "completed"
-	NotificationProgressStatusPaused    NotificationProgressStatus = "paused"
-	NotificationProgressStatusPending   NotificationProgressStatus = "pending"
-	NotificationProgressStatusRunning   NotificationProgressStatus = "running"
+	NotificationProgressStatusCanceled   NotificationProgressStatus = "canceled"
+	NotificationProgressStatusCompleted  NotificationProgressStatus = "completed"
+	NotificationProgressStatusIncomplete NotificationProgressStatus = "incomplete"
+	NotificationProgressStatusPaused     NotificationProgressStatus = "paused"
+	NotificationProgressStatusPending    NotificationProgressStatus = "pending"
+	NotificationProgressStatusRunning    NotificationProgressStatus = "running"
+	NotificationProgressStatusStopped    NotificationProgressStatus = "stopped"
 )
 
 // Valid indicates whether the value is a known member of the NotificationProgressStatus enum.
@@ -153,11 +155,15 @@ func (e NotificationProgressStatus) Valid() bool {
 		return true
 	case NotificationProgressStatusCompleted:
 		return true
+	case NotificationProgressStatusIncomplete:
+		return true
 	case NotificationProgressStatusPaused:
 		return true
 	case NotificationProgressStatusPending:
 		return true
 	case NotificationProgressStatusRunning:
+		return true
+	case NotificationProgressStatusStopped:
 		return true
 	default:
 		return false
@@ -466,6 +472,26 @@ type Balance struct {
 	} `json:"balances"`
 }
 
+// Block defines model for Block.
+type Block struct {
+	AvatarURL      *string             `json:"avatar_url"`
+	Bio            string              `json:"bio"`
+	BlockedAt      time.Time           `json:"blocked_at"`
+	CreatedAt      time.Time           `json:"created_at"`
+	DisplayName    string              `json:"display_name"`
+	FollowerCount  int64               `json:"follower_count"`
+	FollowingCount int64               `json:"following_count"`
+	ID             openapi_types.UUID  `json:"id"`
+	LiveStreamID   *openapi_types.UUID `json:"live_stream_id"`
+	Username       string              `json:"username"`
+}
+
+// BlockList defines model for BlockList.
+type BlockList struct {
+	Data       []Block     `json:"data"`
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
 // ChatBanInput defines model for ChatBanInput.
 type ChatBanInput struct {
 	DurationSeconds *int    `json:"duration_seconds,omitempty"`
@@ -638,19 +664,35 @@ type NotificationType string
 type NotificationList struct {
 	Data       []Notification `json:"data"`
 	NextCursor *NextCursor    `json:"next_cursor"`
+
+	// UnreadCount Of the whole inbox
+	UnreadCount int64 `json:"unread_count"`
 }
 
 // NotificationProgress Example: {"failed":0,"finished_at":null,"followers_total":1000000,"notified":410000,"started_at":"2026-01-01T20:00:00Z","status":"running"}
 type NotificationProgress struct {
-	Failed         int64                      `json:"failed"`
-	FinishedAt     *time.Time                 `json:"finished_at"`
-	FollowersTotal int64                      `json:"followers_total"`
-	Notified       int64                      `json:"notified"`
-	StartedAt      *time.Time                 `json:"started_at"`
-	Status         NotificationProgressStatus `json:"status"`
+	Failed     int64      `json:"failed"`
+	FinishedAt *time.Time `json:"finished_at"`
+
+	// FollowersTotal The kept count when it began; once it is `completed`, those who were in it
+	FollowersTotal int64 `json:"followers_total"`
+	Notified       int64 `json:"notified"`
+
+	// Rate Followers a second, pauses left out
+	Rate float64 `json:"rate"`
+
+	// SecondsLeft If it goes on as it did; null when it does not run
+	SecondsLeft *float64 `json:"seconds_left"`
+
+	// Skipped They do not want to be told, or were told of the creator within the last 10 minutes
+	Skipped   int64      `json:"skipped"`
+	StartedAt *time.Time `json:"started_at"`
+
+	// Status `incomplete`: all but those in `failed` were told, and an operator may have these tried again; `stopped`: the stream ended first
+	Status NotificationProgressStatus `json:"status"`
 }
 
-// NotificationProgressStatus defines model for NotificationProgress.Status.
+// NotificationProgressStatus `incomplete`: all but those in `failed` were told, and an operator may have these tried again; `stopped`: the stream ended first
 type NotificationProgressStatus string
 
 // NotificationSettings Example: {"archive_ready":true,"new_follower":false,"stream_live":true,"tip_received":true}
@@ -1110,6 +1152,15 @@ type RefundTransactionParams struct {
 	IdempotencyKey *OptionalIdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
+// ListBlocksParams defines parameters for ListBlocks.
+type ListBlocksParams struct {
+	// Limit Entries on a page
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListModeratorsParams defines parameters for ListModerators.
 type ListModeratorsParams struct {
 	// Limit Entries on a page
@@ -1306,6 +1357,9 @@ type ServerInterface interface {
 	// GetBalance What one has, from the ledger
 	// (GET /api/users/me/balance)
 	GetBalance(c *gin.Context)
+	// ListBlocks Whom one has blocked, newest first
+	// (GET /api/users/me/blocks)
+	ListBlocks(c *gin.Context, params ListBlocksParams)
 	// ListModerators Who moderates one's chats, newest first
 	// (GET /api/users/me/moderators)
 	ListModerators(c *gin.Context, params ListModeratorsParams)
@@ -1324,6 +1378,12 @@ type ServerInterface interface {
 	// GetUser A profile
 	// (GET /api/users/{user_id})
 	GetUser(c *gin.Context, userID UserID)
+	// Unblock Hear of a user again
+	// (DELETE /api/users/{user_id}/block)
+	Unblock(c *gin.Context, userID UserID)
+	// Block Hear nothing of a user
+	// (PUT /api/users/{user_id}/block)
+	Block(c *gin.Context, userID UserID)
 	// Unfollow Follow a user no longer
 	// (DELETE /api/users/{user_id}/follow)
 	Unfollow(c *gin.Context, userID UserID)
@@ -2401,6 +2461,41 @@ func (siw *ServerInterfaceWrapper) GetBalance(c *gin.Context) {
 	siw.Handler.GetBalance(c)
 }
 
+// ListBlocks operation middleware
+func (siw *ServerInterfaceWrapper) ListBlocks(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListBlocksParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListBlocks(c, params)
+}
+
 // ListModerators operation middleware
 func (siw *ServerInterfaceWrapper) ListModerators(c *gin.Context) {
 
@@ -2535,6 +2630,56 @@ func (siw *ServerInterfaceWrapper) GetUser(c *gin.Context) {
 	}
 
 	siw.Handler.GetUser(c, userID)
+}
+
+// Unblock operation middleware
+func (siw *ServerInterfaceWrapper) Unblock(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Unblock(c, userID)
+}
+
+// Block operation middleware
+func (siw *ServerInterfaceWrapper) Block(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "user_id" -------------
+	var userID UserID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "user_id", c.Param("user_id"), &userID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter user_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Block(c, userID)
 }
 
 // Unfollow operation middleware
@@ -2797,11 +2942,14 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/users/me/moderators", wrapper.ListModerators)
 	router.DELETE(options.BaseURL+"/api/users/me/moderators/:user_id", wrapper.RemoveModerator)
 	router.PUT(options.BaseURL+"/api/users/me/moderators/:user_id", wrapper.AddModerator)
+	router.GET(options.BaseURL+"/api/users/me/blocks", wrapper.ListBlocks)
 	router.GET(options.BaseURL+"/api/users/:user_id", wrapper.GetUser)
 	router.GET(options.BaseURL+"/api/users/:user_id/followers", wrapper.ListFollowers)
 	router.GET(options.BaseURL+"/api/users/:user_id/following", wrapper.ListFollowing)
 	router.DELETE(options.BaseURL+"/api/users/:user_id/follow", wrapper.Unfollow)
 	router.PUT(options.BaseURL+"/api/users/:user_id/follow", wrapper.Follow)
+	router.DELETE(options.BaseURL+"/api/users/:user_id/block", wrapper.Unblock)
+	router.PUT(options.BaseURL+"/api/users/:user_id/block", wrapper.Block)
 	router.GET(options.BaseURL+"/api/streams", wrapper.ListStreams)
 	router.POST(options.BaseURL+"/api/streams", wrapper.StartStream)
 	router.GET(options.BaseURL+"/api/streams/:id", wrapper.GetStream)
@@ -4188,6 +4336,45 @@ func (response GetBalancedefaultApplicationProblemPlusJSONResponse) VisitGetBala
 	return err
 }
 
+type ListBlocksRequestObject struct {
+	Params ListBlocksParams
+}
+
+type ListBlocksResponseObject interface {
+	VisitListBlocksResponse(w http.ResponseWriter) error
+}
+
+type ListBlocks200JSONResponse BlockList
+
+func (response ListBlocks200JSONResponse) VisitListBlocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListBlocksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListBlocksdefaultApplicationProblemPlusJSONResponse) VisitListBlocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListModeratorsRequestObject struct {
 	Params ListModeratorsParams
 }
@@ -4398,6 +4585,72 @@ type GetUserdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetUserdefaultApplicationProblemPlusJSONResponse) VisitGetUserResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UnblockRequestObject struct {
+	UserID UserID `json:"user_id"`
+}
+
+type UnblockResponseObject interface {
+	VisitUnblockResponse(w http.ResponseWriter) error
+}
+
+type Unblock204Response struct {
+}
+
+func (response Unblock204Response) VisitUnblockResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type UnblockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UnblockdefaultApplicationProblemPlusJSONResponse) VisitUnblockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BlockRequestObject struct {
+	UserID UserID `json:"user_id"`
+}
+
+type BlockResponseObject interface {
+	VisitBlockResponse(w http.ResponseWriter) error
+}
+
+type Block204Response struct {
+}
+
+func (response Block204Response) VisitBlockResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type BlockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BlockdefaultApplicationProblemPlusJSONResponse) VisitBlockResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4831,6 +5084,9 @@ type StrictServerInterface interface {
 	// GetBalance What one has, from the ledger
 	// (GET /api/users/me/balance)
 	GetBalance(ctx context.Context, request GetBalanceRequestObject) (GetBalanceResponseObject, error)
+	// ListBlocks Whom one has blocked, newest first
+	// (GET /api/users/me/blocks)
+	ListBlocks(ctx context.Context, request ListBlocksRequestObject) (ListBlocksResponseObject, error)
 	// ListModerators Who moderates one's chats, newest first
 	// (GET /api/users/me/moderators)
 	ListModerators(ctx context.Context, request ListModeratorsRequestObject) (ListModeratorsResponseObject, error)
@@ -4849,6 +5105,12 @@ type StrictServerInterface interface {
 	// GetUser A profile
 	// (GET /api/users/{user_id})
 	GetUser(ctx context.Context, request GetUserRequestObject) (GetUserResponseObject, error)
+	// Unblock Hear of a user again
+	// (DELETE /api/users/{user_id}/block)
+	Unblock(ctx context.Context, request UnblockRequestObject) (UnblockResponseObject, error)
+	// Block Hear nothing of a user
+	// (PUT /api/users/{user_id}/block)
+	Block(ctx context.Context, request BlockRequestObject) (BlockResponseObject, error)
 	// Unfollow Follow a user no longer
 	// (DELETE /api/users/{user_id}/follow)
 	Unfollow(ctx context.Context, request UnfollowRequestObject) (UnfollowResponseObject, error)
@@ -6108,6 +6370,32 @@ func (sh *strictHandler) GetBalance(ctx *gin.Context) {
 	}
 }
 
+// ListBlocks operation middleware
+func (sh *strictHandler) ListBlocks(ctx *gin.Context, params ListBlocksParams) {
+	var request ListBlocksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListBlocks(ctx, request.(ListBlocksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListBlocks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListBlocksResponseObject); ok {
+		if err := validResponse.VisitListBlocksResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListModerators operation middleware
 func (sh *strictHandler) ListModerators(ctx *gin.Context, params ListModeratorsParams) {
 	var request ListModeratorsRequestObject
@@ -6271,6 +6559,58 @@ func (sh *strictHandler) GetUser(ctx *gin.Context, userID UserID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetUserResponseObject); ok {
 		if err := validResponse.VisitGetUserResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Unblock operation middleware
+func (sh *strictHandler) Unblock(ctx *gin.Context, userID UserID) {
+	var request UnblockRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Unblock(ctx, request.(UnblockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Unblock")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UnblockResponseObject); ok {
+		if err := validResponse.VisitUnblockResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// Block operation middleware
+func (sh *strictHandler) Block(ctx *gin.Context, userID UserID) {
+	var request BlockRequestObject
+
+	request.UserID = userID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Block(ctx, request.(BlockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Block")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BlockResponseObject); ok {
+		if err := validResponse.VisitBlockResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -11,23 +11,23 @@ import (
 
 // Follows stores who follows whom.
 type Follows interface {
-	Follow(ctx context.Context, follower, followee uuid.UUID) (created bool, err error)
+	Follow(ctx context.Context, follower, followee uuid.UUID) (ring *livestream.NotificationPush, err error)
 	Unfollow(ctx context.Context, follower, followee uuid.UUID) error
 	Followers(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error)
 	Following(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error)
+	Blocks
 }
 
 func (s *Server) Follow(ctx context.Context, request FollowRequestObject) (FollowResponseObject, error) {
 	follower := memberOf(ctx).UserID
-	created, err := s.deps.Follows.Follow(ctx, follower, request.UserID)
+	ring, err := s.deps.Follows.Follow(ctx, follower, request.UserID)
 	if err != nil {
 		return nil, err
 	}
-	if created {
+	if ring != nil {
 		ctx, cancel := briefly(ctx)
 		defer cancel()
-		push := livestream.NotificationPush{Key: livestream.NewFollowerKey(follower), User: &request.UserID}
-		if err := s.deps.Push.Publish(ctx, push); err != nil {
+		if err := s.deps.Push.Publish(ctx, *ring); err != nil {
 			s.deps.Log.Warn("push new_follower", zap.Error(err)) // it is in the inbox
 		}
 	}

@@ -11,6 +11,7 @@ import (
 // Notifications stores inboxes.
 type Notifications interface {
 	List(ctx context.Context, userID uuid.UUID, unreadOnly bool, page livestream.Page) (livestream.List[livestream.Notification], error)
+	Unread(ctx context.Context, userID uuid.UUID) (int64, error)
 	MarkRead(ctx context.Context, userID uuid.UUID, ids []uuid.UUID) error
 	MarkAllRead(ctx context.Context, userID uuid.UUID) error
 	Settings(ctx context.Context, userID uuid.UUID) (livestream.NotificationSettings, error)
@@ -28,13 +29,18 @@ func (s *Server) ListNotifications(ctx context.Context, request ListNotification
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.deps.Notifications.List(ctx, memberOf(ctx).UserID, value(request.Params.Unread, false), page)
+	me := memberOf(ctx).UserID
+	list, err := s.deps.Notifications.List(ctx, me, value(request.Params.Unread, false), page)
+	if err != nil {
+		return nil, err
+	}
+	unread, err := s.deps.Notifications.Unread(ctx, me)
 	if err != nil {
 		return nil, err
 	}
 	return ListNotifications200JSONResponse{Data: each(list.Data, func(n livestream.Notification) Notification {
 		return Notification{ID: n.ID, Type: NotificationType(n.Type), Read: n.Read, CreatedAt: n.CreatedAt, Data: n.Data}
-	}), NextCursor: nextCursor(list.Next)}, nil
+	}), UnreadCount: unread, NextCursor: nextCursor(list.Next)}, nil
 }
 
 func (s *Server) ReadNotifications(ctx context.Context, request ReadNotificationsRequestObject) (ReadNotificationsResponseObject, error) {
@@ -78,9 +84,14 @@ func (s *Server) GetNotificationProgress(ctx context.Context, request GetNotific
 	if err != nil {
 		return nil, err
 	}
+	var left *float64
+	if p.Left() > 0 {
+		seconds := p.Left().Seconds()
+		left = &seconds
+	}
 	return GetNotificationProgress200JSONResponse{
-		Status: NotificationProgressStatus(p.Status), FollowersTotal: p.FollowersTotal, Notified: p.Notified, Failed: p.Failed,
-		StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,
+		Status: NotificationProgressStatus(p.Status), FollowersTotal: p.FollowersTotal, Notified: p.Notified, Skipped: p.Skipped, Failed: p.Failed,
+		Rate: p.Rate, SecondsLeft: left, StartedAt: p.StartedAt, FinishedAt: p.FinishedAt,
 	}, nil
 }
 

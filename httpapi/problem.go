@@ -32,6 +32,8 @@ var statuses = map[livestream.Code]int{
 	livestream.CodeEmailTaken:             http.StatusConflict,
 	livestream.CodeUserNotFound:           http.StatusNotFound,
 	livestream.CodeCannotFollowSelf:       http.StatusUnprocessableEntity,
+	livestream.CodeCannotBlockSelf:        http.StatusUnprocessableEntity,
+	livestream.CodeBlocked:                http.StatusForbidden,
 	livestream.CodeStreamNotFound:         http.StatusNotFound,
 	livestream.CodeMessageNotFound:        http.StatusNotFound,
 	livestream.CodeAlreadyStreaming:       http.StatusConflict,

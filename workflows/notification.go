@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
@@ -12,7 +13,8 @@ import (
 )
 
 // Names of the handlers of a NotifyFollowers workflow. Pause, resume and cancel
-// take effect after the ranges that are under way.
+// take effect after the ranges that are under way; SignalRetry has the ranges that
+// failed tried again, once all others are done.
 const (
 	SignalPause   = "pause"
 	SignalResume  = "resume"
@@ -29,11 +31,17 @@ type NotifyInput struct {
 // NotifyState is all that a fan-out carries from run to run.
 type NotifyState struct {
 	Progress livestream.NotifyProgress `json:"progress"`
-	// After is the last follower of the ranges that are done with.
-	After uuid.UUID `json:"after"`
-	// Paused and Canceled are what the operator wants.
+	// After is the last follower of the ranges that are done with, or have failed.
+	After  uuid.UUID                  `json:"after"`
+	Failed []livestream.FollowerRange `json:"failed,omitempty"`
+	// Worked is how long ranges have been told.
+	Worked time.Duration `json:"worked,omitempty"`
+	// Paused, Canceled and Retry are what the operator wants.
 	Paused   bool `json:"paused,omitempty"`
 	Canceled bool `json:"canceled,omitempty"`
+	Retry    bool `json:"retry,omitempty"`
+	// Ended says that the stream is over.
+	Ended bool `json:"ended,omitempty"`
 }
 
 var notifySteps *activities.Notifications
@@ -60,12 +68,22 @@ func NotifyFollowers(ctx workflow.Context, in NotifyInput) error {
 type notify struct {
 	NotifyState
 	in livestream.GoLive
+
+	saving  workflow.Future // the last save that nobody waits for
+	savedAt time.Time
 }
 
 func (n *notify) run(ctx workflow.Context) error {
 	if n.Progress.StartedAt == nil {
-		if err := workflow.ExecuteActivity(write(ctx, "count the audience"), notifySteps.Begin, n.in).Get(ctx, &n.Progress); err != nil {
+		var begun activities.Begun
+		in := activities.BeginInput{Stream: n.in, Small: notifySmall}
+		if err := workflow.ExecuteActivity(write(ctx, "tell a small audience, or count a large one"), notifySteps.Begin, in).Get(ctx, &begun); err != nil {
 			return fmt.Errorf("begin the fan-out: %w", err)
+		}
+		n.Progress = begun.Progress
+		if begun.Told {
+			n.describe(ctx)
+			return nil
 		}
 	}
 	for {
@@ -75,17 +93,31 @@ func (n *notify) run(ctx workflow.Context) error {
 		if n.Canceled {
 			return n.finish(ctx, livestream.NotifyCanceled)
 		}
+		if n.Ended {
+			return n.finish(ctx, livestream.NotifyStopped)
+		}
 		ranges, err := n.plan(ctx)
 		if err != nil {
 			return err
 		}
-		if len(ranges) == 0 {
+		if len(ranges) == 0 && len(n.Failed) == 0 {
 			return n.finish(ctx, livestream.NotifyCompleted)
 		}
-		if err := n.tell(ctx, ranges); err != nil {
+		if len(ranges) > 0 {
+			rest, err := n.tell(ctx, ranges)
+			if err != nil {
+				return err
+			}
+			if len(rest) < len(ranges) {
+				n.After = ranges[len(ranges)-len(rest)-1].Upto
+			}
+		} else if done, err := n.retry(ctx); done || err != nil {
 			return err
 		}
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+			if err := n.save(ctx); err != nil {
+				return err
+			}
 			n.drain(ctx)
 			return workflow.NewContinueAsNewError(ctx, NotifyFollowers, NotifyInput{Stream: n.in, State: &n.NotifyState})
 		}
@@ -110,6 +142,42 @@ func (n *notify) steer(ctx workflow.Context) error {
 	return n.save(ctx)
 }
 
+// retry waits for the operator, when there is nobody left to tell but those in the
+// ranges that failed. It gives true when the fan-out is over.
+func (n *notify) retry(ctx workflow.Context) (done bool, err error) {
+	n.Progress.Status = livestream.NotifyIncomplete
+	if err := n.save(ctx); err != nil {
+		return false, err
+	}
+	wanted, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      notifyRetryWindow,
+		TimerOptions: workflow.TimerOptions{Summary: "the failed ranges may be tried again until then"},
+	}, func() bool { return n.Retry || n.Paused || n.Canceled || signaled(ctx) })
+	if err != nil {
+		return false, err
+	}
+	if !wanted {
+		return true, n.finish(ctx, livestream.NotifyCompleted)
+	}
+	n.drain(ctx)
+	if !n.Retry || n.Paused || n.Canceled {
+		return false, nil
+	}
+	failed := n.Failed
+	n.Retry, n.Failed = false, nil
+	for _, r := range failed {
+		n.Progress.Failed -= r.Count
+	}
+	rest, err := n.tell(ctx, failed)
+	for _, r := range rest {
+		n.fail(r)
+	}
+	return false, err
+}
+
+// operators are the signals that a person sends.
+var operators = []string{SignalPause, SignalResume, SignalCancel, SignalRetry}
+
 // drain takes all signals that are there. Of those that came together a resume
 // outlasts a pause, and a cancel both.
 func (n *notify) drain(ctx workflow.Context) {
@@ -122,6 +190,9 @@ func (n *notify) drain(ctx workflow.Context) {
 	if received(ctx, SignalCancel) {
 		n.Canceled = true
 	}
+	if received(ctx, SignalRetry) {
+		n.Retry = len(n.Failed) > 0
+	}
 	n.Progress.Status = livestream.NotifyRunning
 	if n.Paused {
 		n.Progress.Status = livestream.NotifyPaused
@@ -130,7 +201,7 @@ func (n *notify) drain(ctx workflow.Context) {
 
 // signaled says whether the operator has said something.
 func signaled(ctx workflow.Context) bool {
-	for _, name := range []string{SignalPause, SignalResume, SignalCancel} {
+	for _, name := range operators {
 		if workflow.GetSignalChannel(ctx, name).Len() > 0 {
 			return true
 		}
@@ -147,8 +218,13 @@ func received(ctx workflow.Context, name string) bool {
 	return any
 }
 
+// plan gives the next ranges. The first are small, so that the first followers hear
+// of the stream at once; later ones save round trips.
 func (n *notify) plan(ctx workflow.Context) ([]livestream.FollowerRange, error) {
 	in := activities.PlanInput{Stream: n.in, After: n.After, Size: notifyRangeSize, Limit: notifyPlanRanges}
+	if n.After == uuid.Nil {
+		in.Size, in.Limit = notifySmall, notifyFirstRanges
+	}
 	var ranges []livestream.FollowerRange
 	if err := workflow.ExecuteActivity(write(ctx, "plan the next ranges"), notifySteps.Plan, in).Get(ctx, &ranges); err != nil {
 		return nil, fmt.Errorf("plan the fan-out: %w", err)
@@ -156,34 +232,59 @@ func (n *notify) plan(ctx workflow.Context) ([]livestream.FollowerRange, error) 
 	return ranges, nil
 }
 
-// tell notifies the ranges, notifyWindow at a time. It stops early, at the end of
-// what is under way, when the operator says so.
-func (n *notify) tell(ctx workflow.Context, ranges []livestream.FollowerRange) error {
-	for len(ranges) > 0 && !n.Paused && !n.Canceled {
-		batch := ranges[:min(notifyWindow, len(ranges))]
-		ranges = ranges[len(batch):]
-		futures := make([]workflow.Future, len(batch))
-		for i, r := range batch {
+// tell notifies the ranges in their order, notifyWindow of them at a time, and gives
+// those that it did not come to: the operator stopped it, or the stream ended.
+func (n *notify) tell(ctx workflow.Context, ranges []livestream.FollowerRange) ([]livestream.FollowerRange, error) {
+	began, worked := workflow.Now(ctx), n.Worked
+	selector, underWay, next := workflow.NewSelector(ctx), 0, 0
+	var canceled error
+	for {
+		for ; next < len(ranges) && underWay < notifyWindow && !n.Paused && !n.Canceled && !n.Ended && canceled == nil; next++ {
+			r := ranges[next]
+			underWay++
 			summary := fmt.Sprintf("tell %d followers up to %s", r.Count, r.Upto)
-			futures[i] = workflow.ExecuteActivity(fanout(ctx, summary), notifySteps.NotifyRange, n.in, r)
+			selector.AddFuture(workflow.ExecuteActivity(fanout(ctx, summary), notifySteps.NotifyRange, n.in, r), func(told workflow.Future) {
+				underWay--
+				var result livestream.RangeResult
+				switch err := told.Get(ctx, &result); {
+				case temporal.IsCanceledError(err):
+					canceled = err
+				case err != nil:
+					workflow.GetLogger(ctx).Error("a range was given up", "range", r, "error", err)
+					n.fail(r)
+				}
+				n.Progress.Notified += result.Notified
+				n.Progress.Skipped += result.Skipped
+				n.Ended = n.Ended || result.Ended
+			})
 		}
-		for i, future := range futures {
-			var notified int64
-			err := future.Get(ctx, &notified)
-			if temporal.IsCanceledError(err) {
-				return err
-			}
-			if err != nil {
-				workflow.GetLogger(ctx).Error("a range was given up", "range", batch[i], "error", err)
-				n.Progress.Failed += batch[i].Count
-			}
-			n.Progress.Notified += notified
-			n.After = batch[i].Upto
+		if underWay == 0 {
+			return ranges[next:], canceled
 		}
+		selector.Select(ctx)
 		n.drain(ctx)
-		n.describe(ctx)
+		n.Worked = worked + workflow.Now(ctx).Sub(began)
+		if n.Worked > 0 {
+			n.Progress.Rate = float64(n.Progress.Notified+n.Progress.Skipped) / n.Worked.Seconds()
+		}
+		n.glimpse(ctx)
 	}
-	return n.save(ctx)
+}
+
+func (n *notify) fail(r livestream.FollowerRange) {
+	n.Failed = append(n.Failed, r)
+	n.Progress.Failed += r.Count
+}
+
+// glimpse keeps the progress now and then, and waits for nothing.
+func (n *notify) glimpse(ctx workflow.Context) {
+	n.describe(ctx)
+	now := workflow.Now(ctx)
+	if now.Sub(n.savedAt) < notifySavePause || n.saving != nil && !n.saving.IsReady() {
+		return
+	}
+	n.savedAt = now
+	n.saving = workflow.ExecuteActivity(write(ctx, "keep the progress"), notifySteps.SaveProgress, n.in.StreamID, n.Progress)
 }
 
 func (n *notify) save(ctx workflow.Context) error {
@@ -197,6 +298,9 @@ func (n *notify) save(ctx workflow.Context) error {
 func (n *notify) finish(ctx workflow.Context, status livestream.NotifyStatus) error {
 	now := workflow.Now(ctx)
 	n.Progress.Status, n.Progress.FinishedAt = status, &now
+	if status == livestream.NotifyCompleted {
+		n.Progress.FollowersTotal = n.Progress.Done()
+	}
 	n.describe(ctx)
 	if err := workflow.ExecuteActivity(write(ctx, "close the fan-out"), notifySteps.Finish, n.in.StreamID, n.Progress).Get(ctx, nil); err != nil {
 		return fmt.Errorf("close the fan-out: %w", err)
@@ -206,5 +310,12 @@ func (n *notify) finish(ctx workflow.Context, status livestream.NotifyStatus) er
 
 func (n *notify) describe(ctx workflow.Context) {
 	p := n.Progress
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("**%s**: %d of %d followers told, %d failed", p.Status, p.Notified, p.FollowersTotal, p.Failed))
+	text := fmt.Sprintf("**%s**: %d of %d followers told, %d skipped, %d failed; %.0f a second", p.Status, p.Notified, p.FollowersTotal, p.Skipped, p.Failed, p.Rate)
+	if left := p.Left(); left > 0 {
+		text += fmt.Sprintf(", %s left", left.Round(time.Second))
+	}
+	for _, r := range n.Failed {
+		text += fmt.Sprintf("\n- failed: %d followers after %s up to %s", r.Count, r.After, r.Upto)
+	}
+	workflow.SetCurrentDetails(ctx, text)
 }

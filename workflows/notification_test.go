@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/mock"
 	"github.com/stretchr/testify/require"
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
@@ -26,7 +27,8 @@ type audience struct {
 	recorder
 	mu       sync.Mutex
 	ranges   []livestream.FollowerRange
-	broken   uuid.UUID // the range that ends here always fails
+	broken   uuid.UUID // the range that ends here fails
+	ended    bool      // the stream is over
 	notified []uuid.UUID
 	saved    []livestream.NotifyProgress
 }
@@ -42,7 +44,7 @@ func newAudience(t *testing.T, ranges int) *audience {
 	return a
 }
 
-func (a *audience) CountAudience(context.Context, livestream.GoLive) (int64, error) {
+func (a *audience) FollowerCount(context.Context, uuid.UUID) (int64, error) {
 	return int64(1000 * len(a.ranges)), nil
 }
 
@@ -56,14 +58,17 @@ func (a *audience) PlanRanges(_ context.Context, _ livestream.GoLive, after uuid
 	return next, nil
 }
 
-func (a *audience) NotifyRange(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (int64, error) {
+func (a *audience) NotifyRange(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if r.Upto == a.broken {
-		return 0, errors.New("this range is broken")
+		return livestream.RangeResult{}, errors.New("this range is broken")
+	}
+	if a.ended {
+		return livestream.RangeResult{Ended: true}, nil
 	}
 	a.notified = append(a.notified, r.Upto)
-	return r.Count, nil
+	return livestream.RangeResult{Notified: r.Count - 1, Skipped: 1}, nil
 }
 
 func (a *audience) SaveProgress(_ context.Context, _ uuid.UUID, p livestream.NotifyProgress) error {
@@ -81,33 +86,97 @@ func notifyEnvironment(t *testing.T, a *audience) *testsuite.TestWorkflowEnviron
 	return env
 }
 
+func newNotifyInput(t *testing.T) workflows.NotifyInput {
+	return workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}}
+}
+
+// last is how far the fan-out was when it last said so.
+func (a *audience) last() livestream.NotifyProgress { return a.saved[len(a.saved)-1] }
+
 func TestNotifyTellsEveryRangeOnce(t *testing.T) {
 	a := newAudience(t, 120) // more than are planned at a time
 	env := notifyEnvironment(t, a)
 
-	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+	env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
 
 	require.NoError(t, env.GetWorkflowError())
 	slices.SortFunc(a.notified, func(x, y uuid.UUID) int { return bytes.Compare(x[:], y[:]) })
 	require.Len(t, slices.Compact(slices.Clone(a.notified)), 120)
 	require.Len(t, a.notified, 120)
-	last := a.saved[len(a.saved)-1]
-	require.Equal(t, livestream.NotifyCompleted, last.Status)
-	require.EqualValues(t, 120_000, last.Notified)
+	require.Equal(t, livestream.NotifyCompleted, a.last().Status)
+	require.EqualValues(t, 119_880, a.last().Notified)
+	require.EqualValues(t, 120, a.last().Skipped)
 	require.Equal(t, []livestream.StreamEventType{livestream.EventNotifyStarted, livestream.EventNotifyFinished}, a.events)
 }
 
-func TestNotifyGivesUpABrokenRangeAndTellsTheRest(t *testing.T) {
+func TestNotifyTellsASmallAudienceInOneStep(t *testing.T) {
+	for ranges, notified := range []int64{0, 999} {
+		a := newAudience(t, ranges)
+		env := notifyEnvironment(t, a)
+		steps := 0
+		env.SetOnActivityStartedListener(func(*activity.Info, context.Context, converter.EncodedValues) { steps++ })
+
+		env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, 1, steps)
+		require.Equal(t, livestream.NotifyCompleted, a.last().Status)
+		require.Equal(t, notified, a.last().Notified)
+		require.Equal(t, []livestream.StreamEventType{livestream.EventNotifyStarted, livestream.EventNotifyFinished}, a.events)
+	}
+}
+
+func TestNotifyTellsTheRestWhenARangeIsBroken(t *testing.T) {
+	for _, ranges := range []int{1, 10} {
+		a := newAudience(t, ranges)
+		a.broken = a.ranges[ranges/2].Upto
+		env := notifyEnvironment(t, a)
+
+		env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, livestream.NotifyCompleted, a.last().Status, "nobody had it tried again for a day")
+		require.EqualValues(t, 999*(ranges-1), a.last().Notified)
+		require.EqualValues(t, 1000, a.last().Failed)
+	}
+}
+
+func TestNotifyTriesABrokenRangeAgain(t *testing.T) {
 	a := newAudience(t, 10)
 	a.broken = a.ranges[3].Upto
 	env := notifyEnvironment(t, a)
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, livestream.NotifyIncomplete, a.last().Status)
+		require.EqualValues(t, 1000, a.last().Failed)
+		env.SignalWorkflow(workflows.SignalRetry, nil) // in vain
+	}, 2*time.Hour)
+	env.RegisterDelayedCallback(func() {
+		require.Equal(t, livestream.NotifyIncomplete, a.last().Status)
+		a.broken = uuid.Nil
+		env.SignalWorkflow(workflows.SignalRetry, nil)
+	}, 4*time.Hour)
 
-	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+	env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
 
 	require.NoError(t, env.GetWorkflowError())
-	last := a.saved[len(a.saved)-1]
-	require.EqualValues(t, 9000, last.Notified)
-	require.EqualValues(t, 1000, last.Failed)
+	require.Len(t, a.notified, 10)
+	require.Equal(t, livestream.NotifyCompleted, a.last().Status)
+	require.Zero(t, a.last().Failed)
+	require.EqualValues(t, 10_000, a.last().FollowersTotal)
+}
+
+func TestNotifyStopsWhenTheStreamHasEnded(t *testing.T) {
+	for _, ranges := range []int{1, 60} {
+		a := newAudience(t, ranges)
+		a.ended = true
+		env := notifyEnvironment(t, a)
+
+		env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Empty(t, a.notified)
+		require.Equal(t, livestream.NotifyStopped, a.last().Status)
+	}
 }
 
 func TestNotifyPausesAndGoesOn(t *testing.T) {
@@ -124,7 +193,7 @@ func TestNotifyPausesAndGoesOn(t *testing.T) {
 		env.SignalWorkflow(workflows.SignalResume, nil)
 	}, time.Hour)
 
-	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+	env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Len(t, a.notified, 8)
@@ -136,11 +205,11 @@ func TestNotifyCanceledStopsAndSaysSo(t *testing.T) {
 	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalPause, nil) }, 0)
 	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalCancel, nil) }, time.Minute)
 
-	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+	env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Empty(t, a.notified)
-	require.Equal(t, livestream.NotifyCanceled, a.saved[len(a.saved)-1].Status)
+	require.Equal(t, livestream.NotifyCanceled, a.last().Status)
 }
 
 func TestNotifyCanceledByTemporalSaysSoToo(t *testing.T) {
@@ -149,11 +218,11 @@ func TestNotifyCanceledByTemporalSaysSoToo(t *testing.T) {
 	env.RegisterDelayedCallback(func() { env.SignalWorkflow(workflows.SignalPause, nil) }, 0)
 	env.RegisterDelayedCallback(env.CancelWorkflow, time.Minute)
 
-	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}})
+	env.ExecuteWorkflow(workflows.NotifyFollowers, newNotifyInput(t))
 
 	require.NoError(t, env.GetWorkflowError())
 	require.Empty(t, a.notified)
-	require.Equal(t, livestream.NotifyCanceled, a.saved[len(a.saved)-1].Status)
+	require.Equal(t, livestream.NotifyCanceled, a.last().Status)
 }
 
 func TestNotifyCarriesWhatTheOperatorWantsIntoItsNextRun(t *testing.T) {
@@ -165,9 +234,9 @@ func TestNotifyCarriesWhatTheOperatorWantsIntoItsNextRun(t *testing.T) {
 		Progress: livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: 8000, Notified: 3000, StartedAt: &begun},
 		After:    a.ranges[2].Upto,
 	}
-	env.OnActivity("NotifyRange", mock.Anything, mock.Anything, mock.Anything).Return(func(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (int64, error) {
+	env.OnActivity("NotifyRange", mock.Anything, mock.Anything, mock.Anything).Return(func(_ context.Context, _ livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
 		env.SignalWorkflow(workflows.SignalCancel, nil)
-		return r.Count, nil
+		return livestream.RangeResult{Notified: r.Count}, nil
 	})
 
 	env.ExecuteWorkflow(workflows.NotifyFollowers, workflows.NotifyInput{Stream: livestream.GoLive{StreamID: newID(t)}, State: &state})

@@ -59,11 +59,20 @@ const (
 	// and to store it again in pieces.
 	movePerGiB = 2 * time.Minute
 
-	// notifyRangeSize followers are one statement; notifyPlanRanges ranges are
-	// planned at a time; notifyWindow of them run at once.
-	notifyRangeSize  = 1000
-	notifyPlanRanges = 50
-	notifyWindow     = 4
+	// An audience of notifySmall is told in one step. A larger one begins with
+	// notifyFirstRanges of that size; the ranges after them, of notifyRangeSize each, are
+	// planned notifyPlanRanges at a time. notifyWindow ranges run at once.
+	notifySmall       = 1000
+	notifyFirstRanges = 10
+	notifyRangeSize   = 5000
+	notifyPlanRanges  = 50
+	notifyWindow      = 4
+
+	// notifySavePause is the least time between two saves of a fan-out's progress.
+	notifySavePause = time.Second
+
+	// notifyRetryWindow is how long ranges that failed wait for an operator.
+	notifyRetryWindow = 24 * time.Hour
 )
 
 // forever retries until it works: the step is idempotent, and giving up would

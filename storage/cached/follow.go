@@ -10,8 +10,11 @@ import (
 
 // FollowStore keeps who follows whom.
 type FollowStore interface {
-	Follow(ctx context.Context, follower, followee uuid.UUID) (created bool, err error)
+	Follow(ctx context.Context, follower, followee uuid.UUID) (*livestream.NotificationPush, error)
 	Unfollow(ctx context.Context, follower, followee uuid.UUID) error
+	Block(ctx context.Context, userID, blocked uuid.UUID) error
+	Unblock(ctx context.Context, userID, blocked uuid.UUID) error
+	Blocks(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Block], error)
 	Followers(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error)
 	Following(ctx context.Context, userID uuid.UUID, page livestream.Page) (livestream.List[livestream.Follow], error)
 }
@@ -28,15 +31,22 @@ func NewFollows(cache *Cache, store FollowStore) *Follows { return &Follows{stor
 
 // Follow makes one member follow another; see the store. Doing it again drops the
 // copies too: the first attempt may have been killed before it could.
-func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
-	created, err := s.FollowStore.Follow(ctx, follower, followee)
+func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (*livestream.NotificationPush, error) {
+	ring, err := s.FollowStore.Follow(ctx, follower, followee)
 	s.cache.wrote(ctx, err, countsEntry(follower), countsEntry(followee))
-	return created, err
+	return ring, err
 }
 
 // Unfollow ends a follow; see the store.
 func (s *Follows) Unfollow(ctx context.Context, follower, followee uuid.UUID) error {
 	err := s.FollowStore.Unfollow(ctx, follower, followee)
 	s.cache.wrote(ctx, err, countsEntry(follower), countsEntry(followee))
+	return err
+}
+
+// Block ends what two members follow of each other; see the store.
+func (s *Follows) Block(ctx context.Context, userID, blocked uuid.UUID) error {
+	err := s.FollowStore.Block(ctx, userID, blocked)
+	s.cache.wrote(ctx, err, countsEntry(userID), countsEntry(blocked))
 	return err
 }

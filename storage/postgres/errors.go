@@ -17,6 +17,7 @@ import (
 
 // SQLSTATE codes, see appendix A of Postgres's manual.
 const (
+	stateDuplicate       = "23505"
 	stateSerialization   = "40001"
 	stateDeadlock        = "40P01"
 	stateUntranslatable  = "22P05"
@@ -42,6 +43,8 @@ func violation(constraint string) *livestream.Error {
 		return livestream.Errorf(livestream.CodeEmailTaken, "this email address is registered already")
 	case "follows_not_self":
 		return livestream.Errorf(livestream.CodeCannotFollowSelf, "you cannot follow yourself")
+	case "blocks_not_self":
+		return livestream.Errorf(livestream.CodeCannotBlockSelf, "you cannot block yourself")
 	case "transactions_not_self":
 		return livestream.Errorf(livestream.CodeCannotTipSelf, "you cannot tip yourself")
 	case "streams_one_active_key":
@@ -49,7 +52,7 @@ func violation(constraint string) *livestream.Error {
 	case "idx_archives_stream_id", "archives_pkey":
 		return livestream.Errorf(livestream.CodeRecordingExists, "this stream has a recording already")
 	case "chat_bans_user_id_fkey", "chat_bans_banned_by_fkey", "chat_moderators_user_id_fkey", "chat_moderators_moderator_id_fkey",
-		"follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "inboxes_user_id_fkey", "notifications_user_id_fkey",
+		"follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "inboxes_user_id_fkey", "blocks_user_id_fkey", "blocks_blocked_id_fkey",
 		"notification_settings_user_id_fkey", "transactions_sender_id_fkey", "transactions_recipient_id_fkey", "idempotency_keys_user_id_fkey":
 		return userNotFound()
 	case "chat_settings_stream_id_fkey", "chat_bans_stream_id_fkey", "uploads_stream_id_fkey", "transactions_stream_id_fkey", "notification_progress_stream_id_fkey":
@@ -122,6 +125,12 @@ func failOr(ctx context.Context, what string, err error, missing *livestream.Err
 func aborted(err error) bool {
 	pg := (*pgconn.PgError)(nil)
 	return errors.As(err, &pg) && (pg.Code == stateSerialization || pg.Code == stateDeadlock)
+}
+
+// duplicate says whether a unique key refused the row.
+func duplicate(err error) bool {
+	pg := (*pgconn.PgError)(nil)
+	return errors.As(err, &pg) && pg.Code == stateDuplicate
 }
 
 // disconnected says whether the server could not be reached, went away, does not

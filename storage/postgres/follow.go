@@ -37,8 +37,25 @@ WITH created AS (
 )
 SELECT count(*) > 0 FROM created`
 
-	usernameSQL = `-- name: users.username
-SELECT username FROM users WHERE id = $1`
+	// A follow and a block of the same two wait for each other.
+	lockPairSQL = `-- name: follows.lock_pair
+SELECT pg_advisory_xact_lock(hashtextextended(least($1::uuid, $2::uuid)::text || greatest($1::uuid, $2::uuid)::text, 0))`
+
+	blockedSQL = `-- name: blocks.between
+SELECT EXISTS (SELECT FROM blocks WHERE user_id = $1 AND blocked_id = $2) OR EXISTS (SELECT FROM blocks WHERE user_id = $2 AND blocked_id = $1)`
+
+	newFollowerSQL = `-- name: follows.new_follower
+SELECT username, now() AS at, EXISTS (SELECT FROM notifications WHERE user_id = $1 AND key = $3) AS known FROM users WHERE id = $2`
+
+	// One more in a notice that its owner has not read yet.
+	addFollowerSQL = `-- name: notifications.add_follower
+UPDATE notifications n SET data = jsonb_build_object('user_id', $2::uuid, 'username', $3::text, 'count', (n.data ->> 'count')::bigint + 1)
+FROM inboxes i
+WHERE i.user_id = $1 AND i.followers_at > $4::timestamptz - $5::interval
+	AND n.user_id = i.user_id AND n.id = i.followers_id AND n.created_at = i.followers_at AND NOT n.read`
+
+	openFollowersSQL = `-- name: notifications.open_followers
+UPDATE inboxes SET followers_id = $2, followers_at = $3 WHERE user_id = $1`
 
 	lockCountsSQL = `-- name: follows.lock_counts
 SELECT FROM follow_counts WHERE user_id IN ($1, $2) ORDER BY user_id FOR NO KEY UPDATE`
@@ -74,38 +91,78 @@ func (r followRow) domain() livestream.Follow {
 	return livestream.Follow{User: r.userRow.domain(), FollowedAt: r.FollowedAt}
 }
 
-// Follow makes follower follow followee, tells followee of it, and says whether
-// they did not before. CodeUserNotFound, CodeCannotFollowSelf.
-func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (bool, error) {
-	var created bool
-	err := s.db.inTx(ctx, func(tx querier) (err error) {
-		created, err = scalar[bool](ctx, tx, followSQL, follower, followee)
-		if err != nil || !created {
+// Follow makes follower follow followee and tells followee of it. It gives the
+// notification that they are to be rung for; nil when there is none.
+// CodeUserNotFound, CodeCannotFollowSelf, CodeBlocked.
+func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (*livestream.NotificationPush, error) {
+	var ring *livestream.NotificationPush
+	err := s.db.inTx(ctx, func(tx querier) error {
+		ring = nil
+		if _, err := tx.Exec(ctx, lockPairSQL, follower, followee); err != nil {
 			return err
 		}
-		username, err := scalar[string](ctx, tx, usernameSQL, follower)
+		blocked, err := scalar[bool](ctx, tx, blockedSQL, follower, followee)
 		if err != nil {
 			return err
 		}
-		_, err = notify(ctx, tx, livestream.NewNotification{
-			UserID: followee, Key: livestream.NewFollowerKey(follower), Type: livestream.NotifyNewFollower,
-			Data: map[string]any{"user_id": follower, "username": username, "count": 1},
-		})
+		if blocked {
+			return livestream.Errorf(livestream.CodeBlocked, "one of you has blocked the other")
+		}
+		created, err := scalar[bool](ctx, tx, followSQL, follower, followee)
+		if err != nil || !created {
+			return err
+		}
+		ring, err = tellOfFollower(ctx, tx, follower, followee)
 		return err
 	})
-	return created, fail(ctx, "follow", err)
+	return ring, fail(ctx, "follow", err)
+}
+
+type newFollowerRow struct {
+	Username string
+	At       time.Time
+	Known    bool
+}
+
+// tellOfFollower writes that somebody has a new follower: into the notice of those
+// who came just before, or as a new one. Who has one of their own already is not told
+// of again, however often they change their mind.
+func tellOfFollower(ctx context.Context, tx querier, follower, followee uuid.UUID) (*livestream.NotificationPush, error) {
+	if _, err := tx.Exec(ctx, lockInboxSQL, followee); err != nil {
+		return nil, err
+	}
+	key := livestream.NewFollowerKey(follower)
+	fan, err := one[newFollowerRow](ctx, tx, newFollowerSQL, followee, follower, key)
+	if err != nil || fan.Known {
+		return nil, err
+	}
+	added, err := tx.Exec(ctx, addFollowerSQL, followee, follower, fan.Username, fan.At, livestream.FollowersPause)
+	if err != nil || added.RowsAffected() > 0 {
+		return nil, err
+	}
+	made, err := notify(ctx, tx, livestream.NewNotification{
+		UserID: followee, Key: key, Type: livestream.NotifyNewFollower, At: fan.At,
+		Data: map[string]any{"user_id": follower, "username": fan.Username, "count": 1},
+	})
+	if err != nil || made.ID == uuid.Nil {
+		return nil, err
+	}
+	_, err = tx.Exec(ctx, openFollowersSQL, followee, made.ID, made.CreatedAt)
+	return &livestream.NotificationPush{Key: key, At: fan.At, User: &followee}, err
 }
 
 // Unfollow ends a follow; there need not be one.
 func (s *Follows) Unfollow(ctx context.Context, follower, followee uuid.UUID) error {
-	err := s.db.inTx(ctx, func(tx querier) error {
-		if _, err := tx.Exec(ctx, lockCountsSQL, follower, followee); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, unfollowSQL, follower, followee)
-		return err
-	})
+	err := s.db.inTx(ctx, func(tx querier) error { return unfollow(ctx, tx, follower, followee) })
 	return fail(ctx, "unfollow", err)
+}
+
+func unfollow(ctx context.Context, tx querier, follower, followee uuid.UUID) error {
+	if _, err := tx.Exec(ctx, lockCountsSQL, follower, followee); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, unfollowSQL, follower, followee)
+	return err
 }
 
 // Followers lists who follows a member, newest first.

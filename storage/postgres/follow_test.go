@@ -28,9 +28,9 @@ func TestFollowAndUnfollow(t *testing.T) {
 	fan, creator := s.MustCreateUser(t), s.MustCreateUser(t)
 
 	for _, isNew := range []bool{true, false} {
-		created, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+		ring, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
 		require.NoError(t, err)
-		require.Equal(t, isNew, created)
+		require.Equal(t, isNew, ring != nil)
 		requireCounts(t, s, creator.ID, 1, 0)
 		requireCounts(t, s, fan.ID, 0, 1)
 	}

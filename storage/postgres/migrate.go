@@ -49,7 +49,8 @@ func migrate(ctx context.Context, db *sql.DB, log func(string)) error {
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker),
+		goose.WithAllowOutofOrder(true)) // numbers are allotted before they land
 	if err != nil {
 		return err
 	}

@@ -322,6 +322,7 @@ func lists(s *store) map[string]list {
 			_, err := postgres.NewChats(s.DB).Moderators(ctx, star, p)
 			return err
 		}, 0},
+		"blocks":               {"blocked_at", func(p livestream.Page) error { _, err := s.Follows.Blocks(ctx, star, p); return err }, 0},
 		"timeline":             {"seq", func(p livestream.Page) error { _, err := s.Streams.Timeline(ctx, bigdata.StreamID(1), p); return err }, 0},
 		"notifications":        {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, false, p); return err }, 0},
 		"unread notifications": {"seq", func(p livestream.Page) error { _, err := s.Notifications.List(ctx, star, true, p); return err }, 0},
@@ -444,6 +445,21 @@ func calls(s *store) map[string]call {
 			return s.Follows.Unfollow(ctx, member, other)
 		}},
 
+		"new followers": {do: func(ctx context.Context) error {
+			for n := range 2 {
+				if _, err := s.Follows.Follow(ctx, bigdata.UserID(4010+n), bigdata.UserID(4020)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+		"block and unblock": {do: func(ctx context.Context) error {
+			if err := s.Follows.Block(ctx, member, other); err != nil {
+				return err
+			}
+			return s.Follows.Unblock(ctx, member, other)
+		}},
+
 		"life of a stream": {do: func(ctx context.Context) error {
 			created, err := s.Streams.Create(ctx, livestream.NewStream{ID: newID(), UserID: member, Title: "Title", Ingest: livestream.IngestExternal}, now())
 			if err != nil {
@@ -526,8 +542,10 @@ func calls(s *store) map[string]call {
 			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)
 		}},
 
-		// It reads all followers, once a start, in the order of an index.
-		"count an audience": {rows: 1e9, do: func(ctx context.Context) error { _, err := s.Notifications.CountAudience(ctx, live); return err }},
+		"followers of a creator": {do: func(ctx context.Context) error {
+			_, err := s.Notifications.FollowerCount(ctx, live.CreatorID)
+			return err
+		}},
 		"plan a fan-out": {rows: 301, do: func(ctx context.Context) error {
 			ranges, err := s.Notifications.PlanRanges(ctx, live, bigdata.UserID(100), 100, 3)
 			if err == nil && len(ranges) != 3 {
@@ -538,17 +556,17 @@ func calls(s *store) map[string]call {
 		// Of 100 followers: the follow, the settings, the notification, the inbox.
 		"tell a range": {rows: 1000, do: func(ctx context.Context) error {
 			told, err := s.Notifications.NotifyRange(ctx, live, livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(200)})
-			if err == nil && told < 90 {
+			if err == nil && told.Notified < 90 {
 				err = errors.New("hardly anybody was told")
 			}
 			return err
 		}},
 		"tell a member": {do: func(ctx context.Context) error {
-			_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: member, Key: "key", Type: livestream.NotifyTipReceived, Data: map[string]any{}})
+			_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: member, Key: "key", Type: livestream.NotifyTipReceived, At: dated, Data: map[string]any{}})
 			return err
 		}},
 		"notifications of recipients": {do: func(ctx context.Context) error {
-			_, err := s.Notifications.ForRecipients(ctx, "new_follower:1", []uuid.UUID{member, other})
+			_, err := s.Notifications.ForRecipients(ctx, "new_follower:1", dated, []uuid.UUID{member, other})
 			return err
 		}},
 		"notifications since": {do: func(ctx context.Context) error { _, err := s.Notifications.Since(ctx, star, 17, 20); return err }},
@@ -556,6 +574,12 @@ func calls(s *store) map[string]call {
 		"mark some read": {do: func(ctx context.Context) error {
 			return s.Notifications.MarkRead(ctx, star, []uuid.UUID{newID(), newID()})
 		}},
+		"unread count": {do: func(ctx context.Context) error { _, err := s.Notifications.Unread(ctx, star); return err }},
+		"make months": {do: func(ctx context.Context) error {
+			_, err := s.Notifications.MakeMonths(ctx, dated, dated.AddDate(0, 1, 0))
+			return err
+		}},
+		"old months":    {rows: 1000, do: func(ctx context.Context) error { _, err := s.Notifications.DeleteOld(ctx, now(), 100); return err }},
 		"mark all read": {do: func(ctx context.Context) error { return s.Notifications.MarkAllRead(ctx, member) }},
 		"settings": {do: func(ctx context.Context) error {
 			settings, err := s.Notifications.Settings(ctx, member)

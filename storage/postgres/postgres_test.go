@@ -131,6 +131,8 @@ func (s *store) MustCreateFollowers(tb testing.TB, creator uuid.UUID, n int) []u
 	s.MustExec(tb, `INSERT INTO users (id, username, email, display_name, password_hash)
 		SELECT id, 'f' || left(md5(id::text), 20), id || '@example.com', 'follower', 'hash' FROM unnest($1::uuid[]) id`, ids)
 	s.MustExec(tb, `INSERT INTO follows (follower_id, following_id) SELECT id, $2 FROM unnest($1::uuid[]) id`, ids, creator)
+	s.MustExec(tb, `INSERT INTO follow_counts AS c (user_id, followers) VALUES ($1, $2)
+		ON CONFLICT (user_id) DO UPDATE SET followers = c.followers + EXCLUDED.followers`, creator, n)
 	return ids
 }
 

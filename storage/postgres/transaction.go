@@ -250,7 +250,7 @@ func settle(ctx context.Context, tx querier, row transactionRow, now time.Time, 
 		return row, err
 	}
 	_, err = notify(ctx, tx, livestream.NewNotification{
-		UserID: row.RecipientID, Key: livestream.TipReceivedKey(row.ID), Type: livestream.NotifyTipReceived,
+		UserID: row.RecipientID, Key: livestream.TipReceivedKey(row.ID), Type: livestream.NotifyTipReceived, At: now,
 		Data: map[string]any{
 			"transaction_id": row.ID, "user_id": row.SenderID, "amount": row.Amount, "currency": row.Currency, "message": row.Message,
 		},

@@ -72,7 +72,7 @@ FROM pg_constraint f WHERE f.contype = 'f'`)
 	defer db.Close()
 	fresh, err := postgres.NewFollows(db).Follow(ctx, bigdata.UserID(3), bigdata.UserID(bigdata.Star))
 	require.NoError(t, err)
-	require.False(t, fresh, "everybody follows the star")
+	require.Nil(t, fresh, "everybody follows the star")
 	require.Error(t, bigdata.Fill(ctx, one.Config().ConnString(), bigdata.Options{Scale: bigdata.MinScale / 2}))
 }
 

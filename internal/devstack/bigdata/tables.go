@@ -43,6 +43,7 @@ SELECT user!(n), 'member_' || n, 'member_' || n || '@example.com', 'Member ' || 
 	'https://img.example.com/avatars/' || n || '.webp', '{hash}', timestamptz '2022-12-01' + n * interval '1 second'
 FROM generate_series(1, {users}) n`},
 	{"notifications", `
+SELECT notifications_months('2025-06-01', '2025-08-01');
 INSERT INTO notifications (id, user_id, seq, key, type, read, created_at, data)
 SELECT notification!(CASE n WHEN 1 THEN seq ELSE {inbox} + 2 * n + seq END), user!(n), seq, 'new_follower:' || seq, 'new_follower', seq > 1, timestamptz '2025-06-01' + (n + seq) * interval '1 second',
 	jsonb_build_object('user_id', user!(seq), 'username', 'member_' || seq, 'count', 1)
@@ -52,7 +53,7 @@ FROM (
 	SELECT 1, seq FROM generate_series(1, {inbox}) seq
 ) i`},
 	{"inboxes", `
-INSERT INTO inboxes (user_id, last_seq) SELECT user!(n), CASE n WHEN 1 THEN {inbox} ELSE 2 END FROM generate_series(1, {users}) n`},
+INSERT INTO inboxes (user_id, last_seq, unread) SELECT user!(n), CASE n WHEN 1 THEN {inbox} ELSE 2 END, 1 FROM generate_series(1, {users}) n`},
 	{"notification_settings", `
 INSERT INTO notification_settings (user_id, stream_live, new_follower) SELECT user!(n), n % 20 <> 0, n % 30 <> 0 FROM generate_series(10, {users}, 10) n`},
 	{"streams", `
