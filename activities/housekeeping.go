@@ -15,13 +15,21 @@ type OldRows interface {
 	DeleteOld(ctx context.Context, before time.Time, limit int) (int64, error)
 }
 
+// NotificationMonths are the tables that notifications are kept in.
+type NotificationMonths interface {
+	OldRows
+	MakeMonths(ctx context.Context, now, until time.Time) (int64, error)
+}
+
 // Housekeeping are the steps that delete what nothing needs any more.
 type Housekeeping struct {
 	Keys         OldRows
 	Sessions     OldRows
 	StripeEvents OldRows
 	Views        OldRows
-	Now          func() time.Time
+	// Notifications deletes months: what is old is marked as read first.
+	Notifications NotificationMonths
+	Now           func() time.Time
 }
 
 // How long rows are kept that nothing needs any more.
@@ -30,7 +38,13 @@ const (
 	sessionsKept = 24 * time.Hour // after the token has expired
 	// Stripe sends an event again for 3 days, and on demand for 30.
 	stripeEventsKept = 90 * 24 * time.Hour
+	// From the end of a notification's month.
+	notificationsKept = 90 * 24 * time.Hour
 )
+
+// monthsAhead is how long before it begins a month's table is there. It is far more
+// than the time between two runs, because what has no table cannot be written.
+const monthsAhead = 90 * 24 * time.Hour
 
 // sweepBatch rows are deleted in one statement: few enough that nobody waits for it.
 const sweepBatch = 1000
@@ -56,6 +70,19 @@ func (a *Housekeeping) DeleteStripeEvents(ctx context.Context) (int64, error) {
 // DeleteViews forgets who watched archives on which day, and gives how many days.
 func (a *Housekeeping) DeleteViews(ctx context.Context) (int64, error) {
 	return a.sweep(ctx, a.Views, livestream.ViewWindow)
+}
+
+// MakeNotificationMonths makes the tables of the months to come, and gives how many.
+func (a *Housekeeping) MakeNotificationMonths(ctx context.Context) (int64, error) {
+	now := a.Now()
+	made, err := a.Notifications.MakeMonths(ctx, now, now.Add(monthsAhead))
+	return made, edge(err)
+}
+
+// DeleteNotifications forgets the months of notifications that are over long ago, and
+// gives how many nobody had read.
+func (a *Housekeeping) DeleteNotifications(ctx context.Context) (int64, error) {
+	return a.sweep(ctx, a.Notifications, notificationsKept)
 }
 
 func (a *Housekeeping) sweep(ctx context.Context, rows OldRows, kept time.Duration) (int64, error) {

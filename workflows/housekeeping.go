@@ -11,14 +11,17 @@ import (
 
 var housekeepingSteps *activities.Housekeeping
 
-// Housekeeping deletes what nothing needs any more. It runs by its schedule. What
-// cannot be deleted now does not keep the rest, and is left to the next run.
+// Housekeeping makes the tables that notifications will need, and deletes what nothing
+// needs any more. It runs by its schedule. What cannot be done now does not keep the
+// rest, and is left to the next run.
 func Housekeeping(ctx workflow.Context) error {
 	var failed []error
 	for _, step := range []struct {
 		summary string
 		run     any
 	}{
+		{"make the tables of notifications to come", housekeepingSteps.MakeNotificationMonths},
+		{"delete old notifications", housekeepingSteps.DeleteNotifications},
 		{"delete old idempotency keys", housekeepingSteps.DeleteIdempotencyKeys},
 		{"delete expired logins", housekeepingSteps.DeleteSessions},
 		{"delete old events of Stripe", housekeepingSteps.DeleteStripeEvents},

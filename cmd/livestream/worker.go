@@ -150,7 +150,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
 		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
-		Housekeeping:  &activities.Housekeeping{Keys: postgres.NewIdempotencyKeys(db), Sessions: postgres.NewSessions(db), StripeEvents: postgres.NewStripeEvents(db), Views: postgres.NewViews(db), Now: now},
+		Housekeeping:  &activities.Housekeeping{Notifications: notifications, Keys: postgres.NewIdempotencyKeys(db), Sessions: postgres.NewSessions(db), StripeEvents: postgres.NewStripeEvents(db), Views: postgres.NewViews(db), Now: now},
 		Views:         &activities.Views{Counts: redis.NewViews(cache), Store: postgres.NewViews(db)},
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Now: now},
 	}

@@ -78,7 +78,8 @@ func (s *scene) work(t *testing.T, queue string) {
 		},
 		Transactions: &activities.Transactions{Store: postgres.NewTransactions(s.db), Stripe: away{}, Now: now},
 		Housekeeping: &activities.Housekeeping{
-			Keys: postgres.NewIdempotencyKeys(s.db), Sessions: postgres.NewSessions(s.db), StripeEvents: postgres.NewStripeEvents(s.db), Views: postgres.NewViews(s.db),
+			Notifications: postgres.NewNotifications(s.db),
+			Keys:          postgres.NewIdempotencyKeys(s.db), Sessions: postgres.NewSessions(s.db), StripeEvents: postgres.NewStripeEvents(s.db), Views: postgres.NewViews(s.db),
 			Now: func() time.Time { return now().Add(daysAhead) },
 		},
 	}, workers.Limits{}, func(err error) { t.Log("a worker ended", err) })
