@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments lint bench bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments lint bench bench-fanout bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: devstack ## run every test on real components
 
 bench: devstack ## measure the start of a stream, with 0 and with 100,000 followers
 	@exec $(DEVSTACK) bench
+
+bench-fanout: devstack ## measure how a million followers are told, beside one plain INSERT … SELECT
+	@LIMITS=load exec $(DEVSTACK) bench-fanout
 
 bench-api: devstack ## measure the API on a database of 1 million members, beside bare Gin and bare pgx
 	@exec $(DEVSTACK) bench-api

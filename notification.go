@@ -39,8 +39,6 @@ const (
 	// FollowersPause is how long further new followers are added to an unread notice
 	// of new followers, instead of one each.
 	FollowersPause = 5 * time.Minute
-	// NotificationsKept is how long notifications are kept, at least.
-	NotificationsKept = 90 * 24 * time.Hour
 )
 
 // NewNotification is a notification for one recipient. Key and At are unique within

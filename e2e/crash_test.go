@@ -80,16 +80,18 @@ func (s *stack) followedBy(creator member, followers int) {
 	require.NoError(s, err)
 }
 
-// hold makes the nth follower's inbox busy until release: the fan-out gets as far
-// as their range and waits there.
-func (s *stack) hold(creator member, n int) (release func()) {
+// hold makes the inboxes of some followers, by their numbers, busy until release: the
+// fan-out gets as far as their ranges and waits there.
+func (s *stack) hold(creator member, numbers ...int) (release func()) {
 	s.Helper()
 	tx := s.begin()
-	var follower uuid.UUID
-	row := tx.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, n)
-	require.NoError(s, row.Scan(&follower))
-	_, err := tx.Exec(s.ctx, "INSERT INTO inboxes AS i (user_id, last_seq) VALUES ($1, 1) ON CONFLICT (user_id) DO UPDATE SET last_seq = i.last_seq", follower)
-	require.NoError(s, err)
+	for _, n := range numbers {
+		var follower uuid.UUID
+		row := tx.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, n)
+		require.NoError(s, row.Scan(&follower))
+		_, err := tx.Exec(s.ctx, "INSERT INTO inboxes AS i (user_id, last_seq) VALUES ($1, 1) ON CONFLICT (user_id) DO UPDATE SET last_seq = i.last_seq", follower)
+		require.NoError(s, err)
+	}
 	return func() { require.NoError(s, tx.Rollback(s.ctx)) }
 }
 

@@ -299,7 +299,7 @@ func steerAFanOut(x *section) {
 	const followers = 5000
 	ada := x.register("ada")
 	x.followedBy(ada, followers)
-	release := x.hold(ada, 0)
+	release := x.hold(ada, 0, 1000, 2000, 3000) // all that is told at once
 	stream := ada.start(false)
 	x.vars["STREAM_ID"] = stream.ID
 	x.waiting()
@@ -315,15 +315,17 @@ func steerAFanOut(x *section) {
 	require.EqualValues(x, followers, x.number("SELECT count(*) FROM notifications WHERE key = $1", "stream_live:"+stream.ID))
 	ada.end(stream)
 
-	release = x.hold(ada, 0)
-	stream = ada.start(false)
+	bob := x.register("bob") // who told nobody just now
+	x.followedBy(bob, followers)
+	release = x.hold(bob, 0, 1000, 2000, 3000)
+	stream = bob.start(false)
 	x.vars["STREAM_ID"] = stream.ID
 	x.waiting()
 	x.next()
 	release()
-	require.EqualValues(x, 4000, ada.progressed(stream.ID, "canceled").Notified)
+	require.EqualValues(x, 4000, bob.progressed(stream.ID, "canceled").Notified)
 	x.completed("notify/" + stream.ID)
-	ada.end(stream)
+	bob.end(stream)
 }
 
 func resetWithCare(x *section) {

@@ -324,7 +324,7 @@ func (s *stack) steered(signal string) (creator member, stream streamView) {
 	s.Helper()
 	creator = s.register("ada")
 	s.followedBy(creator, 5000)
-	release := s.hold(creator, 0)
+	release := s.hold(creator, 0, 1000, 2000, 3000) // all that is told at once
 	stream = creator.start(false)
 	s.until("the first ranges are under way", func() bool { return s.pending("notify/"+stream.ID, "NotifyRange") })
 	if signal != "" {

@@ -40,7 +40,8 @@ func (s *shelf) MarkReady(_ context.Context, id uuid.UUID, _ livestream.MediaInf
 		return livestream.Archive{}, livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive")
 	}
 	s.ready++
-	return livestream.Archive{ID: id}, nil
+	now := time.Now()
+	return livestream.Archive{ID: id, ReadyAt: &now}, nil
 }
 func (s *shelf) MarkFailed(_ context.Context, _ uuid.UUID, f livestream.Failure, _ int, _ time.Time) error {
 	s.failures = append(s.failures, f)

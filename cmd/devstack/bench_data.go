@@ -49,6 +49,36 @@ ON CONFLICT (user_id) DO UPDATE SET following = EXCLUDED.following`
 // that was broken off left live.
 func (b *bench) prepare(ctx context.Context) error {
 	fmt.Printf("preparing %d creators with %d followers each, and as many without\n", benchCreators, benchFollowers)
+	return b.members(ctx, func(conn *pgx.Conn, creator func(string) (member, error)) error {
+		if _, err := conn.Exec(ctx, benchFollowersSQL, benchFollowers); err != nil {
+			return err
+		}
+		for i := range benchCreators {
+			for _, kind := range []struct {
+				name      string
+				followers int
+				members   *[]member
+			}{{"bench_nobody", 0, &b.nobody}, {fmt.Sprintf("bench_popular_%d", benchFollowers), benchFollowers, &b.popular}} {
+				creator, err := creator(fmt.Sprintf("%s_%d", kind.name, i+1))
+				if err != nil {
+					return err
+				}
+				if err := b.follow(ctx, conn, creator.id, kind.followers); err != nil {
+					return fmt.Errorf("followers of %s: %w", creator.name, err)
+				}
+				*kind.members = append(*kind.members, creator)
+			}
+		}
+		if _, err := conn.Exec(ctx, benchFollowingSQL); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "ANALYZE users, follows, follow_counts")
+		return err
+	})
+}
+
+// members has a benchmark's members made, by make, which may ask for creators by name.
+func (b *bench) members(ctx context.Context, make func(conn *pgx.Conn, creator func(name string) (member, error)) error) error {
 	began := time.Now()
 	conn, err := pgx.Connect(ctx, b.env.DatabaseURL)
 	if err != nil {
@@ -59,29 +89,8 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := conn.Exec(ctx, benchFollowersSQL, benchFollowers); err != nil {
-		return err
-	}
-	for i := range benchCreators {
-		for _, kind := range []struct {
-			name      string
-			followers int
-			members   *[]member
-		}{{"bench_nobody", 0, &b.nobody}, {fmt.Sprintf("bench_popular_%d", benchFollowers), benchFollowers, &b.popular}} {
-			creator, err := b.creator(ctx, conn, tokens, fmt.Sprintf("%s_%d", kind.name, i+1))
-			if err != nil {
-				return err
-			}
-			if err := b.follow(ctx, conn, creator.id, kind.followers); err != nil {
-				return fmt.Errorf("followers of %s: %w", creator.name, err)
-			}
-			*kind.members = append(*kind.members, creator)
-		}
-	}
-	if _, err := conn.Exec(ctx, benchFollowingSQL); err != nil {
-		return err
-	}
-	if _, err := conn.Exec(ctx, "ANALYZE users, follows, follow_counts"); err != nil {
+	err = make(conn, func(name string) (member, error) { return b.creator(ctx, conn, tokens, name) })
+	if err != nil {
 		return err
 	}
 	fmt.Printf("  ready after %s\n", time.Since(began).Round(100*time.Millisecond))

@@ -58,6 +58,37 @@ func TestFollowTellsTheFollowed(t *testing.T) {
 	require.Empty(t, inbox(t, s, fan.ID))
 }
 
+// Many at once are one notice, which grows while nobody has read it.
+func TestNewFollowersAreToldTogether(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := make([]livestream.User, 20)
+	for i := range fans {
+		fans[i] = s.MustCreateUser(t)
+	}
+	for _, err := range race(len(fans), func(i int) error { _, err := s.Follows.Follow(ctx, fans[i].ID, creator.ID); return err }) {
+		require.NoError(t, err)
+	}
+	told := inbox(t, s, creator.ID)
+	require.Len(t, told, 1)
+	require.Contains(t, string(told[0].Data), `"count": 20`)
+	require.EqualValues(t, 1, s.unread(t, creator.ID))
+
+	follow := func() *livestream.NotificationPush {
+		ring, err := s.Follows.Follow(ctx, s.MustCreateUser(t).ID, creator.ID)
+		require.NoError(t, err)
+		return ring
+	}
+	require.Nil(t, follow(), "it does not ring for each")
+	require.NoError(t, s.Notifications.MarkAllRead(ctx, creator.ID))
+	require.NotNil(t, follow(), "what was read does not grow")
+	s.MustExec(t, "UPDATE inboxes SET followers_at = followers_at - interval '6 minutes'")
+	require.NotNil(t, follow(), "nor does what is old")
+	require.Len(t, inbox(t, s, creator.ID), 3)
+	requireKept(t, s)
+}
+
 func TestFollowErrors(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)

@@ -57,7 +57,7 @@ func inbox(tb testing.TB, s *store, user uuid.UUID) []livestream.Notification {
 }
 
 // dated is when what tests tell of happened.
-var dated = time.Date(2026, time.November, 20, 12, 0, 0, 0, time.UTC)
+var dated = now()
 
 func (s *store) MustNotify(tb testing.TB, user uuid.UUID, key string) livestream.Notification {
 	tb.Helper()
@@ -227,7 +227,7 @@ func TestSeqIsSeenInOrder(t *testing.T) {
 	go func() {
 		done <- race(60, func(i int) error {
 			_, err := s.Notifications.Notify(ctx, livestream.NewNotification{
-				UserID: user.ID, Key: fmt.Sprint(i / 2), Type: livestream.NotifyTipReceived, Data: struct{}{},
+				UserID: user.ID, Key: fmt.Sprint(i / 2), Type: livestream.NotifyTipReceived, At: dated, Data: struct{}{},
 			})
 			return err
 		})

@@ -112,9 +112,14 @@ func Fill(ctx context.Context, url string, o Options) error {
 	}
 	var drops []string
 	var builds, loads []step
+	var parted []string // one after the other: Postgres makes up the names of their parts
 	for _, i := range indexes {
 		drops = append(drops, i.drop)
-		builds = append(builds, step{"index " + i.name, i.create})
+		if i.parted {
+			parted = append(parted, i.create)
+		} else {
+			builds = append(builds, step{"index " + i.name, i.create})
+		}
 	}
 	for _, t := range tables {
 		loads = append(loads, step{t.name, sizes.sql(strings.ReplaceAll(t.sql, "{hash}", strings.ReplaceAll(o.PasswordHash, "'", "''")))})
@@ -123,7 +128,7 @@ func Fill(ctx context.Context, url string, o Options) error {
 	for _, phase := range []struct {
 		steps    []step
 		parallel int
-	}{{[]step{{"drop indexes", strings.Join(drops, ";")}}, 1}, {loads, parallel}, {append([]step{counts}, builds...), parallel}, {[]step{{"analyze", "VACUUM ANALYZE"}}, 1}} {
+	}{{[]step{{"drop indexes", strings.Join(drops, ";")}}, 1}, {loads, parallel}, {append([]step{counts, {"indexes of parts", strings.Join(parted, ";")}}, builds...), parallel}, {[]step{{"analyze", "VACUUM ANALYZE"}}, 1}} {
 		if err := f.run(ctx, phase.parallel, phase.steps); err != nil {
 			return fmt.Errorf("big data: %w", err)
 		}
@@ -178,7 +183,10 @@ func (f filler) exec(ctx context.Context, sql string) error {
 	return err
 }
 
-type index struct{ name, drop, create string }
+type index struct {
+	name, drop, create string
+	parted             bool // of a partitioned table
+}
 
 // indexes gives all that can be built after the rows are there: those that no
 // foreign key needs.
@@ -191,7 +199,8 @@ func (f filler) indexes(ctx context.Context) ([]index, error) {
 	rows, err := conn.Query(ctx, `
 SELECT i.indexrelid::regclass::text AS name,
 	CASE WHEN c.oid IS NULL THEN format('DROP INDEX %s', i.indexrelid::regclass) ELSE format('ALTER TABLE %s DROP CONSTRAINT %I', i.indrelid::regclass, c.conname) END AS drop,
-	CASE WHEN c.oid IS NULL THEN replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') ELSE format('ALTER TABLE %s ADD CONSTRAINT %I %s', i.indrelid::regclass, c.conname, pg_get_constraintdef(c.oid)) END AS create
+	CASE WHEN c.oid IS NULL THEN replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ') ELSE format('ALTER TABLE %s ADD CONSTRAINT %I %s', i.indrelid::regclass, c.conname, pg_get_constraintdef(c.oid)) END AS create,
+	t.relkind = 'p' AS parted
 FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
 LEFT JOIN pg_constraint c ON c.conindid = i.indexrelid AND c.contype IN ('p', 'u')
 WHERE n.nspname = 'public' AND NOT t.relispartition AND t.relname <> 'goose_db_version'
@@ -201,7 +210,7 @@ ORDER BY t.relname <> 'follows', 1`)
 		return nil, err
 	}
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (i index, err error) {
-		err = row.Scan(&i.name, &i.drop, &i.create)
+		err = row.Scan(&i.name, &i.drop, &i.create, &i.parted)
 		return i, err
 	})
 }

@@ -44,7 +44,8 @@ END
 $$;
 -- +goose StatementEnd
 
-SELECT notifications_months(coalesce((SELECT min(created_at) FROM notifications_unparted), now()), now() + interval '3 months');
+-- What began before midnight may be told of after it.
+SELECT notifications_months(least((SELECT min(created_at) FROM notifications_unparted), now() - interval '1 month'), now() + interval '3 months');
 
 INSERT INTO notifications (id, user_id, seq, key, type, read, created_at, data)
 SELECT id, user_id, seq, key, type, read, created_at, data FROM notifications_unparted;

@@ -1,0 +1,171 @@
+package postgres_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+)
+
+// requireKept says that what is kept of each inbox is what a count would give.
+func requireKept(tb testing.TB, s *store) {
+	tb.Helper()
+	require.Zero(tb, s.Number(tb, `SELECT count(*) FROM inboxes i
+		WHERE i.unread <> (SELECT count(*) FROM notifications n WHERE n.user_id = i.user_id AND NOT n.read)
+			OR i.last_seq <> (SELECT count(*) FROM notifications n WHERE n.user_id = i.user_id)`), "inboxes whose numbers are wrong")
+}
+
+func (s *store) unread(tb testing.TB, user uuid.UUID) int64 {
+	tb.Helper()
+	n, err := s.Notifications.Unread(testenv.Context(tb), user)
+	require.NoError(tb, err)
+	return n
+}
+
+// again ends a creator's stream and starts the next one.
+func (s *store) again(tb testing.TB, live livestream.GoLive) livestream.GoLive {
+	tb.Helper()
+	_, err := s.Streams.Finish(testenv.Context(tb), live.StreamID, now(), 0, 0)
+	require.NoError(tb, err)
+	return goLive(s.MustCreateStream(tb, live.CreatorID))
+}
+
+// C1: a creator who starts again does not ring twice within 10 minutes; who was not
+// told of the first start is told of the second.
+func TestARestartDoesNotRingTwice(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	creator := s.MustCreateUser(t)
+	early := s.MustCreateFollowers(t, creator.ID, 5)
+	first := goLive(s.MustCreateStream(t, creator.ID))
+	require.Equal(t, livestream.RangeResult{Notified: 5}, fanOutAll(t, s, first, 10, 10))
+	late := s.MustCreateFollowers(t, creator.ID, 2)
+
+	second := s.again(t, first)
+	for range 2 { // a retry gives the same
+		require.Equal(t, livestream.RangeResult{Notified: 2, Skipped: 5}, fanOutAll(t, s, second, 10, 10))
+	}
+	require.Len(t, inbox(t, s, early[0]), 1)
+	require.Len(t, inbox(t, s, late[0]), 1)
+	third := s.again(t, second)
+	require.Equal(t, livestream.RangeResult{Skipped: 7}, fanOutAll(t, s, third, 10, 10), "nobody was told of it, and all of one before it")
+	requireKept(t, s)
+}
+
+// What counts is when a notice was written, not when its stream began.
+func TestANoticeIsOldAfterTenMinutes(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	creator := s.MustCreateUser(t)
+	fans := s.MustCreateFollowers(t, creator.ID, 2)
+	first := goLive(s.MustCreateStream(t, creator.ID))
+	s.MustExec(t, "UPDATE streams SET started_at = now() - interval '2 hours' WHERE id = $1", first.StreamID)
+	fanOut(t, s, first, 10, 10)
+	// The first was told long ago, the second just now, of the same stream.
+	s.MustExec(t, `UPDATE notifications SET id = ('00000000-0000-7' || right(id::text, 21))::uuid WHERE user_id = $1`, fans[0])
+
+	second := s.again(t, first)
+	require.Equal(t, livestream.RangeResult{Notified: 1, Skipped: 1}, fanOutAll(t, s, second, 10, 10))
+	require.Len(t, inbox(t, s, fans[0]), 2)
+	require.Len(t, inbox(t, s, fans[1]), 1)
+}
+
+func TestAStreamThatIsOverTellsNobody(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	creator := s.MustCreateUser(t)
+	s.MustCreateFollowers(t, creator.ID, 5)
+	live := goLive(s.MustCreateStream(t, creator.ID))
+	_, err := s.Streams.Finish(testenv.Context(t), live.StreamID, now(), 0, 0)
+	require.NoError(t, err)
+	require.Equal(t, livestream.RangeResult{Ended: true}, fanOutAll(t, s, live, 10, 10))
+	require.Zero(t, s.Number(t, "SELECT count(*) FROM notifications"))
+}
+
+// C1: beyond the limit of an hour notices wait in the inbox, whoever they are of.
+func TestARecipientIsRungSoOftenAnHour(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fan := s.MustCreateFollowers(t, creator.ID, 1)[0]
+	for n := range livestream.RingsPerHour - 1 {
+		s.MustNotify(t, fan, string(rune('a'+n)))
+	}
+	rings := func(live livestream.GoLive) int {
+		t.Helper()
+		require.EqualValues(t, 1, fanOut(t, s, live, 10, 10), "it is in the inbox in any case")
+		told, err := s.Notifications.ForRecipients(ctx, livestream.StreamLiveKey(live.StreamID), live.Before, []uuid.UUID{fan})
+		require.NoError(t, err)
+		return len(told)
+	}
+	first := goLive(s.MustCreateStream(t, creator.ID))
+	require.Equal(t, 1, rings(first), "the last ring of this hour")
+	other := s.MustCreateUser(t)
+	s.MustExec(t, "INSERT INTO follows (follower_id, following_id) VALUES ($1, $2)", fan, other.ID)
+	second := goLive(s.MustCreateStream(t, other.ID))
+	require.Zero(t, rings(second))
+	require.Zero(t, rings(second), "after a retry neither")
+	require.Len(t, inbox(t, s, fan), livestream.RingsPerHour+1)
+	require.EqualValues(t, livestream.RingsPerHour+1, s.unread(t, fan))
+	missed, err := s.Notifications.Since(ctx, fan, 0, 100)
+	require.NoError(t, err)
+	require.Len(t, missed, livestream.RingsPerHour, "who comes back is not rung for it either")
+
+	s.MustExec(t, "UPDATE inboxes SET rung_since = rung_since - interval '1 hour'")
+	third := s.MustNotify(t, fan, "an hour later")
+	told, err := s.Notifications.ForRecipients(ctx, "an hour later", time.Time{}, []uuid.UUID{fan})
+	require.NoError(t, err)
+	require.Equal(t, []livestream.Notification{third}, told)
+	requireKept(t, s)
+}
+
+// A block that slips in between a follow and the fan-out is respected too.
+func TestFanOutRespectsBlocks(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	creator := s.MustCreateUser(t)
+	fans := s.MustCreateFollowers(t, creator.ID, 3)
+	s.MustExec(t, "INSERT INTO blocks (user_id, blocked_id) VALUES ($1, $2)", fans[0], creator.ID)
+	live := goLive(s.MustCreateStream(t, creator.ID))
+	require.Equal(t, livestream.RangeResult{Notified: 2, Skipped: 1}, fanOutAll(t, s, live, 10, 10))
+	require.Empty(t, inbox(t, s, fans[0]))
+}
+
+func TestUnreadIsKeptWhileAllHappensAtOnce(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := s.MustCreateFollowers(t, creator.ID, 20)
+	live := goLive(s.MustCreateStream(t, creator.ID))
+	old := dated.AddDate(0, -4, 0)
+	s.MustExec(t, "SELECT notifications_months($1, $1)", old)
+	for _, fan := range fans {
+		_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: fan, Key: "old", Type: livestream.NotifyTipReceived, At: old, Data: struct{}{}})
+		require.NoError(t, err)
+	}
+	for _, err := range race(24, func(i int) error {
+		fan := fans[i%len(fans)]
+		switch i % 4 {
+		case 0:
+			_, err := s.Notifications.NotifyRange(ctx, live, livestream.FollowerRange{Upto: uuid.Max})
+			return err
+		case 1:
+			return s.Notifications.MarkAllRead(ctx, fan)
+		case 2:
+			_, err := s.Notifications.DeleteOld(ctx, dated.AddDate(0, -2, 0), 7)
+			return err
+		default:
+			_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: fan, Key: "new", Type: livestream.NotifyTipReceived, At: dated, Data: struct{}{}})
+			return err
+		}
+	}) {
+		require.NoError(t, err)
+	}
+	require.Zero(t, s.Number(t, `SELECT count(*) FROM inboxes i
+		WHERE i.unread <> (SELECT count(*) FROM notifications n WHERE n.user_id = i.user_id AND NOT n.read)`))
+	require.EqualValues(t, 20, s.Number(t, "SELECT count(*) FROM notifications WHERE type = 'stream_live'"))
+}
