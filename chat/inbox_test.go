@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -25,11 +26,24 @@ func (w *world) notify(tb testing.TB, user uuid.UUID, key string) livestream.Not
 func (w *world) write(tb testing.TB, user uuid.UUID, key string) livestream.Notification {
 	tb.Helper()
 	made, err := w.notifications.Notify(w.ctx, livestream.NewNotification{
-		UserID: user, Key: key, Type: livestream.NotifyNewFollower, Data: map[string]any{"username": key},
+		UserID: user, Key: key, Type: livestream.NotifyNewFollower, At: time.Now(), Data: map[string]any{"username": key},
 	})
 	require.NoError(tb, err)
 	require.NotZero(tb, made.Seq)
+	if made.Seq%(livestream.RingsPerHour/2) == 0 { // all of them ring
+		w.exec(tb, "UPDATE inboxes SET rung_since = '-infinity' WHERE user_id = $1", user)
+	}
 	return made
+}
+
+// exec changes what no method changes.
+func (w *world) exec(tb testing.TB, sql string, args ...any) {
+	tb.Helper()
+	conn, err := pgx.Connect(w.ctx, w.databaseURL)
+	require.NoError(tb, err)
+	defer conn.Close(w.ctx)
+	_, err = conn.Exec(w.ctx, sql, args...)
+	require.NoError(tb, err)
 }
 
 type notification struct {
@@ -112,9 +126,9 @@ func TestARangeOfFollowersIsTold(t *testing.T) {
 	quiet := w.inbox(t, n, outsider)
 	live := livestream.GoLive{StreamID: stream.ID, CreatorID: stream.UserID, Title: stream.Title, Before: time.Now().Add(time.Minute)}
 	part := livestream.FollowerRange{After: members[0].ID, Upto: members[3].ID, Count: 3}
-	count, err := w.notifications.NotifyRange(w.ctx, live, part)
+	result, err := w.notifications.NotifyRange(w.ctx, live, part)
 	require.NoError(t, err)
-	require.Equal(t, int64(3), count)
+	require.Equal(t, livestream.RangeResult{Notified: 3}, result)
 	require.NoError(t, w.tell.Publish(w.ctx, livestream.NotificationPush{Key: livestream.StreamLiveKey(stream.ID), Range: &part}))
 	for i := 1; i <= 3; i++ {
 		got := sockets[i].notification()

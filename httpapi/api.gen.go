@@ -486,7 +486,7 @@ type Block struct {
 	Username       string              `json:"username"`
 }
 
-// BlockList defines model for BlockList.
+// BlockList Example: {"data":[{"avatar_url":null,"bio":"","blocked_at":"2026-01-01T19:30:00Z","created_at":"2026-01-01T09:00:00Z","display_name":"Bob","follower_count":3,"following_count":12,"id":"01996d31-02ab-7d10-9a54-6f2b7c8d9e0f","live_stream_id":null,"username":"bob"}],"next_cursor":null}
 type BlockList struct {
 	Data       []Block     `json:"data"`
 	NextCursor *NextCursor `json:"next_cursor"`
@@ -660,7 +660,7 @@ type Notification struct {
 // NotificationType defines model for Notification.Type.
 type NotificationType string
 
-// NotificationList Example: {"data":[{"created_at":"2026-01-01T20:00:01Z","data":{"stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","username":"ada"},"id":"01996d2d-2f10-7e5a-8c3d-1a2b3c4d5e6f","read":false,"type":"stream_live"}],"next_cursor":null}
+// NotificationList Example: {"data":[{"created_at":"2026-01-01T20:00:01Z","data":{"stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","username":"ada"},"id":"01996d2d-2f10-7e5a-8c3d-1a2b3c4d5e6f","read":false,"type":"stream_live"}],"next_cursor":null,"unread_count":1}
 type NotificationList struct {
 	Data       []Notification `json:"data"`
 	NextCursor *NextCursor    `json:"next_cursor"`
@@ -669,7 +669,7 @@ type NotificationList struct {
 	UnreadCount int64 `json:"unread_count"`
 }
 
-// NotificationProgress Example: {"failed":0,"finished_at":null,"followers_total":1000000,"notified":410000,"started_at":"2026-01-01T20:00:00Z","status":"running"}
+// NotificationProgress Example: {"failed":0,"finished_at":null,"followers_total":1000000,"notified":400000,"rate":41000,"seconds_left":14.4,"skipped":10000,"started_at":"2026-01-01T20:00:00Z","status":"running"}
 type NotificationProgress struct {
 	Failed     int64      `json:"failed"`
 	FinishedAt *time.Time `json:"finished_at"`

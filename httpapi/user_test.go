@@ -65,6 +65,62 @@ func TestFollowRefusesOneselfAndTheUnknown(t *testing.T) {
 	ada.get("/api/users/not-a-uuid").problem(t, http.StatusBadRequest, "invalid_request")
 }
 
+func TestBlockEndsFollowsAndKeepsThemAway(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	ada.do(http.MethodPut, "/api/users/"+bob.id+"/follow", nil).ok(t, http.StatusNoContent)
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	for range 2 {
+		ada.do(http.MethodPut, "/api/users/"+bob.id+"/block", nil).ok(t, http.StatusNoContent)
+	}
+	for _, c := range []*caller{ada, bob} {
+		got := c.get("/api/users/me").json(t)
+		require.EqualValues(t, 0, got["follower_count"])
+		require.EqualValues(t, 0, got["following_count"])
+	}
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).problem(t, http.StatusForbidden, "blocked")
+	ada.do(http.MethodPut, "/api/users/"+bob.id+"/follow", nil).problem(t, http.StatusForbidden, "blocked")
+	require.Empty(t, bob.pages("/api/users/me/blocks", 10), "who is blocked is not told so")
+
+	for range 2 {
+		ada.do(http.MethodDelete, "/api/users/"+bob.id+"/block", nil).ok(t, http.StatusNoContent)
+	}
+	require.Empty(t, p.anybody(t).get("/api/users/"+ada.id+"/followers").data(t), "it brings no follow back")
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+}
+
+func TestBlocksAreListed(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	const path = "/api/users/me/blocks"
+	require.Empty(t, ada.pages(path, 10))
+	var names []string
+	for range 5 {
+		blocked := p.mustRegister(t)
+		names = append([]string{blocked.name}, names...)
+		ada.do(http.MethodPut, "/api/users/"+blocked.id+"/block", nil).ok(t, http.StatusNoContent)
+	}
+	var listed []string
+	for _, b := range ada.pages(path, 2) {
+		require.NotEmpty(t, b["blocked_at"])
+		listed = append(listed, b["username"].(string))
+	}
+	require.Equal(t, names, listed)
+	ada.get(path+"?limit=0").problem(t, http.StatusBadRequest, "invalid_request")
+	ada.get(path+"?cursor=x").problem(t, http.StatusBadRequest, "invalid_request")
+}
+
+func TestBlockRefusesOneselfTheUnknownAndNobody(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	ada.do(http.MethodPut, "/api/users/"+ada.id+"/block", nil).problem(t, http.StatusUnprocessableEntity, "cannot_block_self")
+	ada.do(http.MethodPut, "/api/users/"+uuid.NewString()+"/block", nil).problem(t, http.StatusNotFound, "user_not_found")
+	ada.do(http.MethodPut, "/api/users/not-a-uuid/block", nil).problem(t, http.StatusBadRequest, "invalid_request")
+	p.anybody(t).do(http.MethodPut, "/api/users/"+ada.id+"/block", nil).problem(t, http.StatusUnauthorized, "unauthorized")
+	p.anybody(t).do(http.MethodDelete, "/api/users/"+ada.id+"/block", nil).problem(t, http.StatusUnauthorized, "unauthorized")
+	p.anybody(t).get("/api/users/me/blocks").problem(t, http.StatusUnauthorized, "unauthorized")
+}
+
 func TestFollowersArePagedWithoutLossOrDoubles(t *testing.T) {
 	p := api(t)
 	ada := p.mustRegister(t)

@@ -68,6 +68,8 @@ func TestListBlocks(t *testing.T) {
 		want = append([]uuid.UUID{other.ID}, want...)
 	}
 	require.NoError(t, s.Follows.Block(ctx, want[0], me.ID))
-	got := readAll(t, 3, func(page livestream.Page) (livestream.List[livestream.Block], error) { return s.Follows.Blocks(ctx, me.ID, page) })
+	got := readAll(t, 3, func(page livestream.Page) (livestream.List[livestream.Block], error) {
+		return s.Follows.Blocks(ctx, me.ID, page)
+	})
 	require.Equal(t, want, collect(got, func(b livestream.Block) uuid.UUID { return b.User.ID }))
 }

@@ -49,8 +49,7 @@ func migrate(ctx context.Context, db *sql.DB, log func(string)) error {
 	if err != nil {
 		return err
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker),
-		goose.WithAllowOutofOrder(true)) // numbers are allotted before they land
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker))
 	if err != nil {
 		return err
 	}

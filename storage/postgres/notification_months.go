@@ -67,7 +67,7 @@ func (s *Notifications) DeleteOld(ctx context.Context, before time.Time, limit i
 		// It waits for those who read an inbox, for the lock's timeout at most, and they
 		// for it as long as it takes to forget a file.
 		err := s.db.inTx(ctx, func(tx querier) error {
-			_, err := tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{month.Relname}.Sanitize())
+			_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+pgx.Identifier{month.Relname}.Sanitize())
 			return err
 		})
 		if err != nil {
