@@ -386,4 +386,3 @@ func (b *benchFanout) talk(ctx context.Context) (do func(context.Context, int) (
 		_ = b.nobody[0].Do(context.WithoutCancel(ctx), "POST", "/api/streams/"+d.stream.ID+"/end", nil, nil)
 	}, nil
 }
-
