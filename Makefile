@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments lint bench bench-fanout bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments chaos-fanout lint bench bench-fanout bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of
 
 chaos-payments: devstack ## make 10,000 payments while Stripe fails and processes are killed, and compare the books
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 60m -v -run TestPaymentsInChaos ./e2e -payments 10000
+
+chaos-fanout: devstack ## tell 400,000 followers while the worker is killed 20 times, and Postgres, Redis and Temporal go away
+	@exec $(DEVSTACK) test -- go test -count=1 -timeout 60m -v -run TestFanOutInChaos ./e2e -followers 400000 -worker-kills 20 -patience 20m
 
 soak-archive: devstack ## kill the transcode worker five times, take the store away for a minute, end 20 streams at once
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestTranscoderKilled|TestStoreAway|TestManyStreams' ./e2e -kills 5 -outage 1m -rush 20 -patience 20m

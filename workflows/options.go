@@ -125,10 +125,11 @@ func courtesy(ctx workflow.Context, summary string) workflow.Context {
 }
 
 // fanout is for one range of followers. A range that keeps failing is given up
-// and reported, so that it does not hold up the others.
+// and reported, so that it does not hold up the others. A statement has 5 s by default: what
+// takes longer is a worker that died.
 func fanout(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 30 * time.Second,
+		StartToCloseTimeout: 15 * time.Second,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2,
 			MaximumInterval: time.Minute, MaximumAttempts: 20,
