@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive soak-chat soak-archive chaos-payments chaos-fanout lint bench bench-fanout bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive bench-payments soak-chat soak-archive chaos-payments chaos-fanout lint bench bench-fanout bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +36,14 @@ bench-chat: devstack ## measure the chat with 50,000 viewers, and melody as docu
 bench-archive: devstack ## measure the making of an archive of 10 minutes of 1080p30, and one plain FFmpeg command
 	@exec $(DEVSTACK) bench-archive
 
+bench-payments: devstack ## measure payments and Stripe's events, and take Stripe away for 2 minutes
+	@exec $(DEVSTACK) bench-payments
+
 soak-chat: devstack ## let the chat run for 10 minutes with cuts and restarts of Redis, and kill a node of three with 3,000 clients
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 30m -v -run 'TestSoak|TestANodeIsKilled' ./chat -soak 10m -crowd 3000
 
 chaos-payments: devstack ## make 10,000 payments while Stripe fails and processes are killed, and compare the books
-	@exec $(DEVSTACK) test -- go test -count=1 -timeout 60m -v -run TestPaymentsInChaos ./e2e -payments 10000
+	@exec $(DEVSTACK) test -- go test -count=1 -timeout 90m -v -run TestPaymentsInChaos ./e2e -payments 10000 -patience 15m
 
 chaos-fanout: devstack ## tell 400,000 followers while the worker is killed 20 times, and Postgres, Redis and Temporal go away
 	@exec $(DEVSTACK) test -- go test -count=1 -timeout 60m -v -run TestFanOutInChaos ./e2e -followers 400000 -worker-kills 20 -patience 20m

@@ -15,18 +15,19 @@ import (
 )
 
 type cli struct {
-	Up           upCmd           `cmd:"" help:"Start everything and keep it running until Ctrl-C (make dev)."`
-	Demo         demoCmd         `cmd:"" help:"Walk through the main job (make demo)."`
-	Test         testCmd         `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
-	Bench        benchCmd        `cmd:"" help:"Measure the start of a stream (make bench)."`
-	BenchAPI     benchAPICmd     `cmd:"" name:"bench-api" help:"Measure the API on a big database (make bench-api)."`
-	BenchFanout  benchFanoutCmd  `cmd:"" name:"bench-fanout" help:"Measure how a million followers are told (make bench-fanout)."`
-	Baseline     baselineCmd     `cmd:"" hidden:"" help:"Serve bytes from memory, for bench-api."`
-	BenchChat    benchChatCmd    `cmd:"" name:"bench-chat" help:"Measure the chat with 50,000 viewers (make bench-chat)."`
-	BenchArchive benchArchiveCmd `cmd:"" name:"bench-archive" help:"Measure the making of an archive (make bench-archive)."`
-	Generator    generatorCmd    `cmd:"" name:"bench-chat-generator" hidden:"" help:"Be viewers, for bench-chat."`
-	Melody       melodyCmd       `cmd:"" name:"bench-chat-melody" hidden:"" help:"Be the baseline, for bench-chat."`
-	Stripesim    stripesimCmd    `cmd:"" help:"Run the Stripe simulator alone."`
+	Up            upCmd            `cmd:"" help:"Start everything and keep it running until Ctrl-C (make dev)."`
+	Demo          demoCmd          `cmd:"" help:"Walk through the main job (make demo)."`
+	Test          testCmd          `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
+	Bench         benchCmd         `cmd:"" help:"Measure the start of a stream (make bench)."`
+	BenchAPI      benchAPICmd      `cmd:"" name:"bench-api" help:"Measure the API on a big database (make bench-api)."`
+	BenchFanout   benchFanoutCmd   `cmd:"" name:"bench-fanout" help:"Measure how a million followers are told (make bench-fanout)."`
+	Baseline      baselineCmd      `cmd:"" hidden:"" help:"Serve bytes from memory, for bench-api."`
+	BenchChat     benchChatCmd     `cmd:"" name:"bench-chat" help:"Measure the chat with 50,000 viewers (make bench-chat)."`
+	BenchArchive  benchArchiveCmd  `cmd:"" name:"bench-archive" help:"Measure the making of an archive (make bench-archive)."`
+	BenchPayments benchPaymentsCmd `cmd:"" name:"bench-payments" help:"Measure payments, Stripe's events and an outage of Stripe (make bench-payments)."`
+	Generator     generatorCmd     `cmd:"" name:"bench-chat-generator" hidden:"" help:"Be viewers, for bench-chat."`
+	Melody        melodyCmd        `cmd:"" name:"bench-chat-melody" hidden:"" help:"Be the baseline, for bench-chat."`
+	Stripesim     stripesimCmd     `cmd:"" help:"Run the Stripe simulator alone."`
 }
 
 func main() {
