@@ -2,6 +2,7 @@ package stripe
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	stripesdk "github.com/stripe/stripe-go/v76"
@@ -38,6 +39,10 @@ func convertDispute(dispute *stripesdk.Dispute) livestream.StripeDispute {
 	}
 	if dispute.PaymentIntent != nil {
 		out.PaymentIntentID = dispute.PaymentIntent.ID
+	}
+	// Stripe may give the money of a lost one back, when the bank changes its mind.
+	if out.Status == livestream.DisputeLost && slices.ContainsFunc(dispute.BalanceTransactions, func(t *stripesdk.BalanceTransaction) bool { return t.Amount > 0 }) {
+		out.Status = livestream.DisputeWon
 	}
 	return out
 }

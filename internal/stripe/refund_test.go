@@ -1,6 +1,7 @@
 package stripe_test
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
@@ -96,6 +97,29 @@ func TestDispute(t *testing.T) {
 	require.Equal(t, livestream.Code("charge_disputed"), livestream.CodeOf(err))
 	_, err = client.Dispute(t.Context(), "dp_none")
 	require.Equal(t, livestream.Code("resource_missing"), livestream.CodeOf(err))
+}
+
+// A lost dispute whose money Stripe gives back is as good as a won one.
+func TestDisputeThatIsReversed(t *testing.T) {
+	t.Parallel()
+	simulator, address := simulate(t)
+	client := connect(t, address)
+	confirmed(t, client, "pm_card_createDispute")
+	id := simulator.Disputes()[0].ID
+	status := func(path string) livestream.StripeDisputeStatus {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+path, http.NoBody)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer sk_test_x")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		dispute, err := client.Dispute(t.Context(), id)
+		require.NoError(t, err)
+		return dispute.Status
+	}
+	require.Equal(t, livestream.DisputeLost, status("/v1/disputes/"+id+"/close"))
+	require.Equal(t, livestream.DisputeWon, status("/_sim/disputes/"+id+"/reinstate"))
 }
 
 // A payment is confirmed once, whatever the keys are, and an answer that was lost

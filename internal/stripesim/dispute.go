@@ -10,19 +10,38 @@ import (
 
 // Dispute is a payer who went to their bank, as Stripe's API shows it.
 type Dispute struct {
-	ID                 string            `json:"id"`
-	Object             string            `json:"object"`
-	Amount             int64             `json:"amount"`
-	Charge             string            `json:"charge"`
-	PaymentIntent      string            `json:"payment_intent"`
-	Currency           string            `json:"currency"`
-	Status             string            `json:"status"`
-	Reason             string            `json:"reason"`
-	IsChargeRefundable bool              `json:"is_charge_refundable"`
-	Metadata           map[string]string `json:"metadata"`
-	Created            int64             `json:"created"`
-	Livemode           bool              `json:"livemode"`
+	ID                  string               `json:"id"`
+	Object              string               `json:"object"`
+	Amount              int64                `json:"amount"`
+	BalanceTransactions []BalanceTransaction `json:"balance_transactions"`
+	Charge              string               `json:"charge"`
+	PaymentIntent       string               `json:"payment_intent"`
+	Currency            string               `json:"currency"`
+	Status              string               `json:"status"`
+	Reason              string               `json:"reason"`
+	IsChargeRefundable  bool                 `json:"is_charge_refundable"`
+	Metadata            map[string]string    `json:"metadata"`
+	Created             int64                `json:"created"`
+	Livemode            bool                 `json:"livemode"`
 }
+
+// BalanceTransaction is money that a dispute took from our balance, below zero, or
+// gave back.
+type BalanceTransaction struct {
+	ID       string `json:"id"`
+	Object   string `json:"object"`
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+// move moves a dispute's money, and tells of it.
+func (s *Server) move(d *Dispute, amount int64, event string) {
+	d.BalanceTransactions = append(d.BalanceTransactions, BalanceTransaction{ID: newID("txn"), Object: "balance_transaction", Amount: amount, Currency: d.Currency})
+	s.saveDispute(d, event)
+}
+
+// reinstated says whether a dispute's money was given back.
+func (d *Dispute) reinstated() bool { return len(d.BalanceTransactions) == 2 }
 
 func (d *Dispute) key() string    { return d.ID }
 func (d *Dispute) made() int64    { return d.Created }
@@ -36,7 +55,7 @@ func (d *Dispute) inquiry() bool { return strings.HasPrefix(d.Status, "warning_"
 func (s *Server) openDispute(c *Charge, reason string, inquiry bool) *Dispute {
 	d := &Dispute{
 		ID: newID("dp"), Object: "dispute", Amount: c.Amount - c.AmountRefunded, Charge: c.ID, PaymentIntent: c.PaymentIntent, Currency: c.Currency,
-		Status: "needs_response", Reason: reason, Metadata: map[string]string{}, Created: time.Now().Unix(),
+		Status: "needs_response", Reason: reason, BalanceTransactions: []BalanceTransaction{}, Metadata: map[string]string{}, Created: time.Now().Unix(),
 	}
 	if inquiry {
 		d.Status, d.IsChargeRefundable = "warning_needs_response", true
@@ -45,7 +64,7 @@ func (s *Server) openDispute(c *Charge, reason string, inquiry bool) *Dispute {
 	s.saveCharge(c)
 	s.saveDispute(d, "charge.dispute.created")
 	if !inquiry {
-		s.emit("charge.dispute.funds_withdrawn", d)
+		s.move(d, -d.Amount, "charge.dispute.funds_withdrawn")
 	}
 	return d
 }
@@ -60,7 +79,7 @@ func (s *Server) saveDispute(d *Dispute, event string) {
 // chargedBack says whether a charge's money is with its payer's bank.
 func (s *Server) chargedBack(c *Charge) bool {
 	for _, d := range s.disputes.byID {
-		if d.Charge == c.ID && !d.inquiry() && d.Status != "won" {
+		if d.Charge == c.ID && !d.inquiry() && !d.reinstated() {
 			return true
 		}
 	}
@@ -113,8 +132,22 @@ func (s *Server) decide(d *Dispute, status string) {
 	d.Status = status
 	s.saveDispute(d, "charge.dispute.closed")
 	if status == "won" {
-		s.emit("charge.dispute.funds_reinstated", d)
+		s.move(d, d.Amount, "charge.dispute.funds_reinstated")
 	}
+}
+
+// reinstate is a bank that changes its mind about a dispute that was lost.
+func (s *Server) reinstate(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.disputes.get(r.PathValue("id"))
+	if !ok || d.Status != "lost" || d.reinstated() {
+		http.Error(w, "no dispute of that id is lost", http.StatusConflict)
+		return
+	}
+	s.move(d, d.Amount, "charge.dispute.funds_reinstated")
+	s.commit()
+	responseOf(http.StatusOK, d).write(w)
 }
 
 func (s *Server) getDispute(_ url.Values, id string) (int, any) {

@@ -55,6 +55,32 @@ func TestDisputesAreDecidedByTheirEvidence(t *testing.T) {
 	}
 }
 
+func TestBankChangesItsMind(t *testing.T) {
+	t.Parallel()
+	in := newInbox(t)
+	simulator, address := start(t, stripesim.Config{WebhookURL: in.URL})
+	intent := paid(t, address, "pm_card_createDispute")
+	dispute := simulator.Disputes()[0]
+	require.Len(t, dispute.BalanceTransactions, 1)
+	require.Equal(t, -dispute.Amount, dispute.BalanceTransactions[0].Amount)
+	reinstate := func(id string) int {
+		response, err := http.Post(address+"/_sim/disputes/"+id+"/reinstate", "", nil)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	require.Equal(t, http.StatusConflict, reinstate(dispute.ID), "it is not lost")
+	require.Equal(t, 200, post(t, address+"/v1/disputes/"+dispute.ID+"/close", "", nil).status)
+	require.Equal(t, 400, post(t, address+"/v1/refunds", "", refund(intent, "100")).status)
+	require.Equal(t, 200, reinstate(dispute.ID))
+	require.Equal(t, http.StatusConflict, reinstate(dispute.ID), "once")
+	require.Equal(t, http.StatusConflict, reinstate("dp_none"))
+	require.Equal(t, "lost", simulator.Disputes()[0].Status)
+	require.Equal(t, dispute.Amount, simulator.Disputes()[0].BalanceTransactions[1].Amount)
+	require.Equal(t, 200, post(t, address+"/v1/refunds", "", refund(intent, "100")).status, "the money is there again")
+	eventually(t, func() bool { return len(in.of("charge.dispute.funds_reinstated")) == 1 }, "funds_reinstated")
+}
+
 func TestPayersGoToTheirBankLater(t *testing.T) {
 	t.Parallel()
 	simulator, address := start(t, stripesim.Config{})

@@ -9,6 +9,7 @@
 //	POST /_sim/faults                               {"error_after": 0.1, …}: see Faults; what is left out stops
 //	POST /_sim/payment_intents/{id}/authenticate    {"succeed": true}: the payer comes back from their bank
 //	POST /_sim/payment_intents/{id}/dispute         {"reason": "fraudulent"}: the payer goes to their bank
+//	POST /_sim/disputes/{id}/reinstate              the bank changes its mind about one that was lost
 //	GET  /_sim/charges                              all money that was taken
 //	GET  /_sim/stats                                {"requests": 7, "busiest_second": 3, "faults": {"error_after": 1}}
 package stripesim
@@ -91,6 +92,7 @@ func New(config Config) (*Server, error) {
 	s.mux.HandleFunc("POST /_sim/faults", s.setFaults)
 	s.mux.HandleFunc("POST /_sim/payment_intents/{id}/authenticate", s.authenticate)
 	s.mux.HandleFunc("POST /_sim/payment_intents/{id}/dispute", s.dispute)
+	s.mux.HandleFunc("POST /_sim/disputes/{id}/reinstate", s.reinstate)
 	s.mux.HandleFunc("GET /_sim/charges", s.allCharges)
 	s.mux.HandleFunc("GET /_sim/stats", s.stats)
 	s.mu.Lock()

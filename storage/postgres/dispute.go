@@ -48,8 +48,9 @@ func (r disputeRow) domain() livestream.Dispute { return livestream.Dispute(r) }
 
 // Book takes on what Stripe says of a dispute, and moves the money once: from the
 // creator while the bank decides, and then back to them or to the payer. What is
-// closed stays so. What is disputed was paid: its payment is settled first, with that
-// hold. CodeTransactionNotFound when the payment is not ours.
+// closed stays so, unless the bank changes its mind about one that was lost. What is
+// disputed was paid: its payment is settled first, with that hold.
+// CodeTransactionNotFound when the payment is not ours.
 func (s *Disputes) Book(ctx context.Context, d livestream.StripeDispute, now time.Time, hold time.Duration) (livestream.Dispute, error) {
 	var row disputeRow
 	err := s.db.inTx(ctx, func(tx querier) error {
@@ -61,7 +62,7 @@ func (s *Disputes) Book(ctx context.Context, d livestream.StripeDispute, now tim
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return err
 		}
-		if row.ClosedAt != nil {
+		if row.ClosedAt != nil && (row.Status != livestream.DisputeLost || d.Status != livestream.DisputeWon) {
 			return nil
 		}
 		row, err = bookDispute(ctx, tx, payment, row, d, now)
@@ -71,6 +72,7 @@ func (s *Disputes) Book(ctx context.Context, d livestream.StripeDispute, now tim
 }
 
 func bookDispute(ctx context.Context, tx querier, payment transactionRow, row disputeRow, d livestream.StripeDispute, now time.Time) (disputeRow, error) {
+	lost := row.Status == livestream.DisputeLost
 	row.ID, row.TransactionID, row.Amount, row.Reason, row.Status = d.ID, payment.ID, d.Amount, d.Reason, d.Status
 	closed := d.Status == livestream.DisputeWon || d.Status == livestream.DisputeLost
 	var postings []posting
@@ -84,7 +86,7 @@ func bookDispute(ctx context.Context, tx querier, payment transactionRow, row di
 		row.ClosedAt = &now
 		if d.Status == livestream.DisputeWon {
 			payment.FeeRefunded -= row.FeeAmount
-			postings = append(postings, disputeWon(payment, row, now))
+			postings = append(postings, disputeWon(payment, row, lost, now))
 		} else {
 			postings = append(postings, disputeLost(payment, row, now))
 		}

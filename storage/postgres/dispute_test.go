@@ -49,6 +49,8 @@ func TestDisputeMovesTheMoneyOnce(t *testing.T) {
 		"it is open":               {[]livestream.StripeDisputeStatus{livestream.DisputeNeedsResponse, livestream.DisputeUnderReview, livestream.DisputeNeedsResponse}, held},
 		"it is won":                {[]livestream.StripeDisputeStatus{livestream.DisputeNeedsResponse, livestream.DisputeWon, livestream.DisputeWon}, paid},
 		"it is lost":               {[]livestream.StripeDisputeStatus{livestream.DisputeNeedsResponse, livestream.DisputeLost, livestream.DisputeLost}, accounts{}},
+		"it is lost, then won":     {[]livestream.StripeDisputeStatus{livestream.DisputeNeedsResponse, livestream.DisputeLost, livestream.DisputeWon, livestream.DisputeLost, livestream.DisputeWon}, paid},
+		"only its ends are told":   {[]livestream.StripeDisputeStatus{livestream.DisputeLost, livestream.DisputeWon}, paid},
 		"only its end is told":     {[]livestream.StripeDisputeStatus{livestream.DisputeLost, livestream.DisputeNeedsResponse}, accounts{}},
 		"its end is told first":    {[]livestream.StripeDisputeStatus{livestream.DisputeWon, livestream.DisputeNeedsResponse, livestream.DisputeUnderReview}, paid},
 		"an inquiry becomes one":   {[]livestream.StripeDisputeStatus{livestream.DisputeWarningUnderReview, livestream.DisputeNeedsResponse}, held},
@@ -81,6 +83,23 @@ func TestDisputeIsTakenFromWhereTheMoneyIs(t *testing.T) {
 	require.Equal(t, accounts{card: -500, disputes: 500}, s.accounts(t, sender, recipient), "what the bank holds is not released")
 	s.mustDispute(t, payment, livestream.DisputeWon)
 	require.Equal(t, accounts{card: -500, fee: 50, available: 450}, s.accounts(t, sender, recipient), "its time was over")
+}
+
+func TestDisputeIsWonAfterAllOnceTheMoneyWasReleased(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	sender, recipient := s.MustCreateUser(t).ID, s.MustCreateUser(t).ID
+	payment := s.MustPay(t, sender, recipient, 500)
+	lost := s.mustDispute(t, payment, livestream.DisputeLost)
+	require.Equal(t, accounts{}, s.accounts(t, sender, recipient))
+	_, err := s.Transactions.Release(ctx, payment.ID, payment.AvailableAt.Add(time.Hour))
+	require.NoError(t, err)
+	won := s.mustDispute(t, payment, livestream.DisputeWon)
+	require.Equal(t, livestream.DisputeWon, won.Status)
+	require.Equal(t, lost.HeldAt, won.HeldAt)
+	require.Equal(t, accounts{card: -500, fee: 50, available: 450}, s.accounts(t, sender, recipient))
+	_, err = s.Refunds.Create(ctx, livestream.NewRefund{ID: uuid.New(), TransactionID: payment.ID})
+	require.NoError(t, err, "it can be given back as if nothing had been")
 }
 
 func TestDisputeAfterARefundGivesTheFeeOnce(t *testing.T) {

@@ -105,12 +105,17 @@ func disputed(t transactionRow, d disputeRow, at time.Time) posting {
 	}}
 }
 
-// disputeWon gives it back to them, and disputeLost to the payer.
-func disputeWon(t transactionRow, d disputeRow, at time.Time) posting {
+// disputeWon gives it back to them: from the payer where the dispute was lost at
+// first. disputeLost gives it to the payer.
+func disputeWon(t transactionRow, d disputeRow, lost bool, at time.Time) posting {
+	from := entry{kind: "disputes", owner: uuid.Nil, amount: -d.Amount}
+	if lost {
+		from = entry{kind: "card", owner: t.SenderID, amount: -d.Amount}
+	}
 	return posting{transactionID: t.ID, kind: "dispute_won", reference: d.ID, currency: t.Currency, at: at, entries: []entry{
 		{kind: t.purse(), owner: t.RecipientID, amount: d.Amount - d.FeeAmount},
 		{kind: "platform_fee", owner: uuid.Nil, amount: d.FeeAmount},
-		{kind: "disputes", owner: uuid.Nil, amount: -d.Amount},
+		from,
 	}}
 }
 
