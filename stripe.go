@@ -96,7 +96,7 @@ const (
 	DisputeWarningClosed        StripeDisputeStatus = "warning_closed"
 	DisputeNeedsResponse        StripeDisputeStatus = "needs_response"
 	DisputeUnderReview          StripeDisputeStatus = "under_review"
-	DisputeWon                  StripeDisputeStatus = "won"
+	DisputeWon                  StripeDisputeStatus = "won" // also one that was lost, once its money is given back
 	DisputeLost                 StripeDisputeStatus = "lost"
 )
 
@@ -130,8 +130,16 @@ type StripeEvent struct {
 	Payload         []byte
 }
 
-// MovesMoney says whether an event may change what is booked, so that somebody has to
-// look at what it is about. The others are kept, and no more.
+// Awaited says whether a workflow may wait for an event, or has to look at what it is
+// about. The others are kept, and no more.
+func (e StripeEvent) Awaited() bool { return e.Followed() || e.MovesMoney() }
+
+// Followed says whether an event is about what a workflow follows while it is open.
+func (e StripeEvent) Followed() bool {
+	return e.WorkflowID != "" && (e.Object == "payment_intent" || e.Object == "refund")
+}
+
+// MovesMoney says whether an event may change what is booked.
 func (e StripeEvent) MovesMoney() bool {
 	switch e.Type {
 	case "payment_intent.succeeded", "charge.refunded", "charge.refund.updated":

@@ -28,6 +28,7 @@ type PaymentProvider interface {
 	Confirm(ctx context.Context, id, paymentMethod, key string) (livestream.PaymentIntent, error)
 	PaymentIntent(ctx context.Context, id string) (livestream.PaymentIntent, error)
 	Cancel(ctx context.Context, id, key string) (livestream.PaymentIntent, error)
+	Away(ctx context.Context) time.Duration
 }
 
 // UserReader finds users.
@@ -76,16 +77,23 @@ type TransactionRow struct {
 	Status      livestream.TransactionStatus `json:"status"`
 	IntentID    string                       `json:"intent_id"`              // empty before Stripe has it
 	AvailableAt *time.Time                   `json:"available_at,omitempty"` // once it is settled
+	Away        time.Duration                `json:"away,omitempty"`         // how long Stripe is left alone, when the row is new
 }
 
 func transactionRowOf(row livestream.Transaction) TransactionRow {
 	return TransactionRow{Status: row.Status, IntentID: row.PaymentIntentID, AvailableAt: row.AvailableAt}
 }
 
-// Create writes the payment's row, queued. One that is there is left as it is.
+// Create writes the payment's row, queued. One that is there is left as it is. It says
+// too whether Stripe is left alone just now, so that the payer need not wait for that.
 func (a *Transactions) Create(ctx context.Context, transaction livestream.NewTransaction) (TransactionRow, error) {
 	row, err := a.Store.Create(ctx, transaction, a.Limits)
-	return transactionRowOf(row), edge(err)
+	if err != nil {
+		return TransactionRow{}, edge(err)
+	}
+	out := transactionRowOf(row)
+	out.Away = a.Stripe.Away(ctx)
+	return out, nil
 }
 
 // Withdraw cancels a payment whose row was not answered for, if there is one.

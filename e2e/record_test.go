@@ -58,6 +58,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"payment_queued":         nil, // these need a Stripe that is away
 	"payment_retried":        nil,
 	"payment_given_up":       nil,
+	"payment_left_alone":     nil,
 	"payment_canceled":       paymentCanceled,
 	"payment_refused":        paymentRefused,
 	"payment_unavailable":    nil, // needs a database that is away
@@ -131,6 +132,13 @@ func recordAll(t *testing.T, dir string) {
 		s.until("the refund waits", func() bool { return s.refund(refund).Attempts > 0 })
 		queued, retried, givenUp := s.queued(ada, bob), s.queued(ada, bob), s.queued(ada, bob)
 		require.NoError(t, s.temporal.CancelWorkflow(s.ctx, givenUp.WorkflowID, ""))
+		var leftAlone transactionView
+		s.until("the breaker is known to be open when a payment begins", func() bool {
+			leftAlone = s.queued(ada, bob)
+			return !slices.ContainsFunc(s.history(leftAlone.WorkflowID), func(e *history.HistoryEvent) bool {
+				return e.EventType == enums.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+			})
+		})
 		s.stripe.SetFaults(stripesim.Faults{})
 		s.signal(retried.WorkflowID, workflows.SignalRetry, nil)
 		bob.paid(givenUp.ID, "canceled")
@@ -143,6 +151,9 @@ func recordAll(t *testing.T, dir string) {
 		s.completed(refund)
 		s.record(dir, "refund_queued", refund, "")
 		s.record(dir, "payment_queued", queued.WorkflowID, "")
+		bob.paid(leftAlone.ID, "succeeded")
+		s.completed(leftAlone.WorkflowID)
+		s.record(dir, "payment_left_alone", leftAlone.WorkflowID, "")
 		s.record(dir, "payment_retried", retried.WorkflowID, "")
 
 		s.stripe.SetFaults(stripesim.Faults{WebhooksPaused: true})

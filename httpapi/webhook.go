@@ -30,10 +30,8 @@ func (s *Server) StripeWebhook(ctx context.Context, request StripeWebhookRequest
 		return nil, err
 	}
 	if !delivered {
-		if event.WorkflowID != "" || event.MovesMoney() { // others concern nobody here
-			if err := s.deps.Workflows.DeliverStripeEvent(ctx, event); err != nil {
-				return nil, err
-			}
+		if err := s.deps.Workflows.DeliverStripeEvent(ctx, event); err != nil {
+			return nil, err
 		}
 		if err := s.deps.StripeEvents.MarkDelivered(ctx, event.ID); err != nil {
 			return nil, err

@@ -18,6 +18,8 @@ type Insistence struct {
 	Generation int        `json:"generation"` // of the key
 	LastError  string     `json:"last_error,omitempty"`
 	NextTry    *time.Time `json:"next_try,omitempty"`
+
+	away time.Duration // how long Stripe is left alone, as far as is known at first
 }
 
 // insist asks Stripe for something: a few times quickly, then slowly and for as long
@@ -28,7 +30,10 @@ type Insistence struct {
 // does not: the request may still be worked on, and under its key it has its effect once. show tells operators
 // of what changed.
 func (a *Insistence) insist(ctx workflow.Context, what string, show func(workflow.Context), ask func(ctx workflow.Context) error) error {
-	err := ask(quick(ctx, what))
+	err := a.leaveAlone()
+	if err == nil {
+		err = ask(quick(ctx, what))
+	}
 	for again := 1; again < quickAttempts && failedAtStripe(err); again++ {
 		a.Generation++
 		if err := workflow.Sleep(ctx, quickPause<<again); err != nil {
@@ -54,6 +59,16 @@ func (a *Insistence) insist(ctx workflow.Context, what string, show func(workflo
 		show(ctx)
 	}
 	return nil
+}
+
+// leaveAlone is what the first attempt would be told while Stripe is left alone.
+func (a *Insistence) leaveAlone() error {
+	if a.away == 0 {
+		return nil
+	}
+	options := temporal.ApplicationErrorOptions{Cause: livestream.ErrCircuitOpen, NextRetryDelay: a.away}
+	a.away = 0
+	return temporal.NewApplicationErrorWithOptions("the payment provider is not available at the moment", string(livestream.CodeUnavailable), options)
 }
 
 // pause waits for the next slow attempt, or for an operator who wants it now.
@@ -120,4 +135,22 @@ func refusal(err error) livestream.Failure {
 		return livestream.Failure{Code: string(livestream.CodeInternal), Message: "Something went wrong on our side."}
 	}
 	return livestream.Failure{Code: app.Type(), Message: app.Message()}
+}
+
+// reason is an error in an operator's words, without Temporal's own numbers.
+func reason(err error) string {
+	var app *temporal.ApplicationError
+	if !errors.As(err, &app) {
+		return err.Error()
+	}
+	if cause := app.Unwrap(); cause != nil {
+		return app.Message() + ": " + cause.Error()
+	}
+	return app.Message()
+}
+
+// final says whether asking again would give the same error.
+func final(err error) bool {
+	var app *temporal.ApplicationError
+	return errors.As(err, &app) && app.NonRetryable()
 }

@@ -36,7 +36,10 @@ type till struct {
 	early    int // releases that come before the worker's clock has it
 	failed   []livestream.Failure
 	ended    livestream.TransactionStatus
+	away     time.Duration // how long Stripe is left alone
 }
+
+func (s *till) Away(context.Context) time.Duration { return s.away }
 
 func (s *till) CreateIntent(_ context.Context, c livestream.Charge) (livestream.PaymentIntent, error) {
 	s.made = append(s.made, c.Key)
@@ -130,6 +133,14 @@ func tip(t *testing.T, method string) workflows.PaymentInput {
 	return workflows.PaymentInput{Transaction: livestream.NewTransaction{
 		ID: newID(t), WorkflowID: "payment/x/y", Kind: livestream.KindTip, Amount: 500, Currency: "usd", PaymentMethod: method,
 	}}
+}
+
+func paymentState(t *testing.T, env *testsuite.TestWorkflowEnvironment) (state workflows.PaymentState) {
+	t.Helper()
+	value, err := env.QueryWorkflow(workflows.QueryPayment)
+	require.NoError(t, err)
+	require.NoError(t, value.Get(&state))
+	return state
 }
 
 func TestPaymentSettlesWhenStripeSaysSo(t *testing.T) {
@@ -350,6 +361,34 @@ func TestPaymentIsQueuedAtOnceWhenItWouldHaveToWait(t *testing.T) {
 	require.Less(t, settled, 2*time.Minute)
 }
 
+// The breaker is known to be open when the row is written: nothing is asked of Stripe
+// before that time, and the payer is answered at once.
+func TestPaymentIsQueuedAtOnceWhileStripeIsLeftAlone(t *testing.T) {
+	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
+	s := &till{now: succeeded, confirm: says(succeeded), away: 40 * time.Second}
+	env := paymentEnvironment(t, s)
+	begin := env.Now()
+	var answered time.Duration
+	submit := &updateResult{told: func() { answered = env.Now().Sub(begin) }}
+	env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateSubmitPayment, "submit", submit) }, 0)
+	env.RegisterDelayedCallback(func() {
+		require.Empty(t, s.made)
+		state := paymentState(t, env)
+		require.Equal(t, livestream.TransactionQueued, state.Status)
+		require.Contains(t, state.LastError, "the payment provider is not available")
+		require.WithinDuration(t, begin.Add(40*time.Second), *state.NextTry, time.Second)
+	}, 39*time.Second)
+
+	env.ExecuteWorkflow(workflows.Payment, tip(t, "pm_card_visa"))
+
+	require.NoError(t, env.GetWorkflowError())
+	require.NoError(t, submit.err)
+	require.Less(t, answered, time.Second)
+	require.Equal(t, []string{"payment/x/y/create/0"}, s.made)
+	require.Len(t, s.keys, 1)
+	require.Equal(t, 1, s.settled)
+}
+
 func TestPaymentWhoseAnswerWasLostIsFoundAgain(t *testing.T) {
 	succeeded := livestream.PaymentIntent{ID: "pi_1", Status: livestream.IntentSucceeded}
 	s := &till{now: succeeded, confirm: func(int, string) (livestream.PaymentIntent, error) {
@@ -480,10 +519,7 @@ func TestPaymentIsRetriedAtOnceByAnOperator(t *testing.T) {
 	s := &till{now: succeeded, confirm: says(succeeded), make: away}
 	env := paymentEnvironment(t, s)
 	env.RegisterDelayedCallback(func() {
-		value, err := env.QueryWorkflow(workflows.QueryPayment)
-		require.NoError(t, err)
-		var state workflows.PaymentState
-		require.NoError(t, value.Get(&state))
+		state := paymentState(t, env)
 		require.Contains(t, state.LastError, "connection refused")
 		require.NotNil(t, state.NextTry)
 	}, 40*time.Minute)

@@ -81,6 +81,7 @@ func TestBreakerOpensAtATenth(t *testing.T) {
 			_, err := client.CreateIntent(t.Context(), newCharge())
 			if !c.open {
 				require.NoError(t, err)
+				require.Zero(t, client.Away(t.Context()))
 				return
 			}
 			require.Equal(t, livestream.CodeUnavailable, livestream.CodeOf(err))
@@ -91,6 +92,7 @@ func TestBreakerOpensAtATenth(t *testing.T) {
 			var unavailable *livestream.Error
 			require.ErrorAs(t, err, &unavailable)
 			require.Greater(t, unavailable.RetryAfter, 50*time.Minute, "and it says until when")
+			require.Greater(t, client.Away(t.Context()), 50*time.Minute)
 		})
 	}
 }

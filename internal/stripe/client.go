@@ -45,6 +45,8 @@ type Breaker interface {
 	// Allow lets a call through, whose result is to be told to done. When it does not,
 	// done is nil, and another call may go through after retryAfter.
 	Allow(ctx context.Context) (done func(livestream.CallResult), retryAfter time.Duration)
+	// Away is how long it lets no call through; zero when one may go.
+	Away(ctx context.Context) time.Duration
 }
 
 // RateLimiter counts calls, of all processes together.
@@ -119,6 +121,15 @@ func guarded[T any](ctx context.Context, c *Client, call func(ctx context.Contex
 	out, err = call(ctx)
 	done(resultOf(err))
 	return out, edge(err)
+}
+
+// Away is how long no call will be made, because too many failed; zero when one may
+// be.
+func (c *Client) Away(ctx context.Context) time.Duration {
+	if c.breaker == nil {
+		return 0
+	}
+	return c.breaker.Away(ctx)
 }
 
 // maxWait is how long a call waits for its turn under the rate limit: short beside a

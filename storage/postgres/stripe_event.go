@@ -14,13 +14,17 @@ type StripeEvents struct{ db *DB }
 func NewStripeEvents(db *DB) *StripeEvents { return &StripeEvents{db: db} }
 
 const (
+	// One that nobody waits for, or that says of a payment what is booked, is delivered
+	// once it is kept.
 	saveStripeEventSQL = `-- name: stripe_events.save
 WITH e AS (
-	INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload, object, refund_id, dispute_id)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+	INSERT INTO stripe_events (id, type, created_at, payment_intent_id, workflow_id, payload, object, refund_id, dispute_id, delivered_at)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CASE WHEN NOT $10 OR
+		$2 = 'payment_intent.succeeded' AND EXISTS (SELECT FROM transactions WHERE payment_intent_id = $4 AND settled_at IS NOT NULL) THEN now() END)
 	ON CONFLICT (id) DO NOTHING
+	RETURNING delivered_at IS NOT NULL AS delivered
 )
-SELECT EXISTS (SELECT FROM stripe_events WHERE id = $1 AND delivered_at IS NOT NULL)`
+SELECT coalesce((SELECT delivered FROM e), EXISTS (SELECT FROM stripe_events WHERE id = $1 AND delivered_at IS NOT NULL))`
 
 	markDeliveredSQL = `-- name: stripe_events.mark_delivered
 UPDATE stripe_events SET delivered_at = now() WHERE id = $1 AND delivered_at IS NULL`
@@ -33,10 +37,10 @@ DELETE FROM stripe_events WHERE ctid = ANY (ARRAY (
 )
 
 // Save keeps an event when it comes for the first time, and says whether it was
-// delivered to its payment already.
+// delivered already, or there is nobody to deliver it to.
 func (s *StripeEvents) Save(ctx context.Context, event livestream.StripeEvent) (bool, error) {
 	delivered, err := scalar[bool](ctx, s.db.primary, saveStripeEventSQL, event.ID, event.Type, event.CreatedAt, event.PaymentIntentID,
-		event.WorkflowID, event.Payload, event.Object, event.RefundID, event.DisputeID)
+		event.WorkflowID, event.Payload, event.Object, event.RefundID, event.DisputeID, event.Awaited())
 	return delivered, fail(ctx, "save stripe event", err)
 }
 

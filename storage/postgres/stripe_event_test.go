@@ -33,6 +33,33 @@ func TestStripeEvent(t *testing.T) {
 	require.NoError(t, s.StripeEvents.MarkDelivered(ctx, "evt_unknown"))
 }
 
+// What nobody waits for, and what is booked already, is kept and no more.
+func TestStripeEventThatChangesNothingIsDelivered(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	paid := s.MustPay(t, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, 500)
+	for id, c := range map[string]struct {
+		event     livestream.StripeEvent
+		delivered bool
+	}{
+		"evt_unknown": {livestream.StripeEvent{Type: "customer.created", Object: "customer"}, true},
+		"evt_charge":  {livestream.StripeEvent{Type: "charge.succeeded", Object: "charge", PaymentIntentID: "pi_x", WorkflowID: "payment/1"}, true},
+		"evt_booked":  {livestream.StripeEvent{Type: "payment_intent.succeeded", Object: "payment_intent", PaymentIntentID: paid.PaymentIntentID, WorkflowID: paid.WorkflowID}, true},
+		"evt_paid":    {livestream.StripeEvent{Type: "payment_intent.succeeded", Object: "payment_intent", PaymentIntentID: "pi_x"}, false},
+		"evt_open":    {livestream.StripeEvent{Type: "payment_intent.created", Object: "payment_intent", PaymentIntentID: paid.PaymentIntentID, WorkflowID: paid.WorkflowID}, false},
+		"evt_refund":  {livestream.StripeEvent{Type: "charge.refunded", Object: "charge", PaymentIntentID: paid.PaymentIntentID}, false},
+		"evt_dispute": {livestream.StripeEvent{Type: "charge.dispute.closed", Object: "dispute", PaymentIntentID: paid.PaymentIntentID}, false},
+	} {
+		c.event.ID, c.event.CreatedAt, c.event.Payload = id, now(), []byte("{}")
+		for range 2 {
+			delivered, err := s.StripeEvents.Save(ctx, c.event)
+			require.NoError(t, err)
+			require.Equal(t, c.delivered, delivered, id)
+		}
+	}
+	require.EqualValues(t, 7, s.Number(t, "SELECT count(*) FROM stripe_events"))
+}
+
 func TestStripeEventAtOnceIsSavedOnce(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)

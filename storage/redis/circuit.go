@@ -94,12 +94,12 @@ local function window(size, buckets)
 end
 `
 
-// It answers {allowed, generation, probe, wait}.
+// It answers {allowed, generation, probe, wait}. Without a lease it only looks.
 var circuitAllowScript = redis.NewScript(circuitScript + `
 if open_until == 0 then return {1, generation, 0, 0} end
 local wait = math.max(open_until, number('probe_until')) - now
 if wait > 0 then return {0, generation, 0, wait} end
-redis.call('HSET', KEYS[1], 'probe_until', now + ARGV[1])
+if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], 'probe_until', now + ARGV[1]) end
 return {1, generation, 1, 0}
 `)
 
@@ -150,22 +150,45 @@ return {state, sums.calls, sums.failed}
 // Allow lets a call through, whose result is to be told to done. When it does not,
 // done is nil, and another call may go through after retryAfter.
 func (c *Circuit) Allow(ctx context.Context) (done func(livestream.CallResult), retryAfter time.Duration) {
-	var answer []int64
-	err := c.redis.call(ctx, func(ctx context.Context) (err error) {
-		answer, err = circuitAllowScript.Run(ctx, c.client.commands, c.keys(), c.policy.Lease.Milliseconds()).Int64Slice()
-		return err
-	})
-	if err != nil || len(answer) != 4 {
+	answer, err := c.ask(ctx, c.policy.Lease.Milliseconds())
+	if err != nil {
 		return c.allowLocally()
 	}
 	if answer[0] == 0 {
 		c.calls.WithLabelValues("refused").Inc()
-		return nil, min(time.Duration(answer[3])*time.Millisecond, c.policy.Pause)
+		return nil, c.wait(answer)
 	}
 	return func(result livestream.CallResult) {
 		c.calls.WithLabelValues(string(result)).Inc()
 		c.report(context.WithoutCancel(ctx), answer[1], answer[2], result)
 	}, 0
+}
+
+// Away is how long calls will be refused; zero when one may go through.
+func (c *Circuit) Away(ctx context.Context) time.Duration {
+	answer, err := c.ask(ctx, "")
+	switch {
+	case err == nil:
+		return c.wait(answer)
+	case c.local.State() == gobreaker.StateOpen:
+		return c.policy.Pause
+	}
+	return 0
+}
+
+func (c *Circuit) ask(ctx context.Context, lease any) (answer []int64, err error) {
+	err = c.redis.call(ctx, func(ctx context.Context) (err error) {
+		answer, err = circuitAllowScript.Run(ctx, c.client.commands, c.keys(), lease).Int64Slice()
+		return err
+	})
+	if err == nil && len(answer) != 4 {
+		err = fmt.Errorf("the circuit breaker answers %v", answer)
+	}
+	return answer, err
+}
+
+func (c *Circuit) wait(answer []int64) time.Duration {
+	return min(time.Duration(answer[3])*time.Millisecond, c.policy.Pause)
 }
 
 // report tells the others. When Redis has gone away meanwhile, a result is lost, and

@@ -79,6 +79,7 @@ func TestCircuitOpensForAllProcesses(t *testing.T) {
 			call(t, other, c.bad-c.bad/2, livestream.CallFailed)
 			require.Equal(t, c.open, refused(t, one))
 			require.Equal(t, c.open, refused(t, other))
+			require.Equal(t, c.open, one.Away(t.Context()) > 50*time.Minute)
 		})
 	}
 }
@@ -201,6 +202,7 @@ func TestCircuitWithoutRedis(t *testing.T) {
 			away(proxy)
 			call(t, circuit, 20, livestream.CallFailed)
 			require.True(t, refused(t, circuit), "this process goes by what it sees")
+			require.Positive(t, circuit.Away(t.Context()))
 			if name == "cut" {
 				proxy.Restore()
 			} else {

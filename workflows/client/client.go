@@ -161,7 +161,7 @@ func (c *Client) SubmitRefund(ctx context.Context, refund livestream.NewRefund) 
 //
 // Errors: unavailable.
 func (c *Client) DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error {
-	if event.WorkflowID != "" && (event.Object == "payment_intent" || event.Object == "refund") {
+	if event.Followed() {
 		signal := workflows.StripeEventSignal{EventID: event.ID, Type: event.Type}
 		err := c.temporal.SignalWorkflow(ctx, event.WorkflowID, "", workflows.SignalStripeEvent, signal)
 		if !isNotFound(err) {
@@ -255,10 +255,11 @@ func domainError(err error) error {
 		unavailable *serviceerror.Unavailable
 		deadline    *serviceerror.DeadlineExceeded
 		exhausted   *serviceerror.ResourceExhausted
+		notReady    *serviceerror.WorkflowNotReady // its worker has died, several times
 		waited      *client.WorkflowUpdateServiceTimeoutOrCanceledError
 		step        *temporal.TimeoutError
 	)
-	if errors.As(err, &unavailable) || errors.As(err, &deadline) || errors.As(err, &exhausted) ||
+	if errors.As(err, &unavailable) || errors.As(err, &deadline) || errors.As(err, &exhausted) || errors.As(err, &notReady) ||
 		errors.As(err, &waited) || errors.As(err, &step) || errors.Is(err, context.DeadlineExceeded) {
 		return livestream.Unavailable("the service", err)
 	}

@@ -98,9 +98,10 @@ func (away) Peak(context.Context, uuid.UUID) (int64, error)                     
 func (away) Append(context.Context, livestream.NewChatEvent) (livestream.ChatEvent, bool, error) {
 	return livestream.ChatEvent{}, true, nil
 }
-func (away) Charge(context.Context, livestream.Charge) (livestream.PaymentIntent, error) {
+func (away) CreateIntent(context.Context, livestream.Charge) (livestream.PaymentIntent, error) {
 	return livestream.PaymentIntent{}, livestream.Unavailable("the payment provider", errAway)
 }
+func (away) Away(context.Context) time.Duration { return 0 }
 
 func (s *scene) start(t *testing.T) livestream.NewStream {
 	t.Helper()
