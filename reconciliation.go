@@ -16,9 +16,11 @@ const (
 	AmountDiffers     DifferenceKind = "amount_differs"
 	IntentOpen        DifferenceKind = "intent_open" // nobody needs it any more, and it can still be paid
 	RefundMissing     DifferenceKind = "refund_missing"
+	RefundWaiting     DifferenceKind = "refund_waiting" // it was promised an hour ago or more, and Stripe has not taken it
 	DisputeMissing    DifferenceKind = "dispute_missing"
 	ReleaseMissing    DifferenceKind = "release_missing" // its time is over, and it is pending still
 	BalanceDiffers    DifferenceKind = "balance_differs" // from the sum of its account's entries
+	NotCompared       DifferenceKind = "not_compared"    // something went wrong with it, see the detail
 )
 
 // Difference is one of them. What was only missing is healed when it is found.

@@ -7,10 +7,12 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Where lists that go down begin: after every row that there can be.
+// Where lists that go down begin: after every row that there can be; and those that
+// go up.
 var (
-	lastTime = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
-	lastID   = uuid.Max
+	lastTime  = pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
+	lastID    = uuid.Max
+	firstTime = pgtype.Timestamptz{InfinityModifier: pgtype.NegativeInfinity, Valid: true}
 )
 
 const lastNumber = int64(1<<63 - 1)
@@ -30,6 +32,14 @@ func beforeTime(page livestream.Page) (pgtype.Timestamptz, uuid.UUID) {
 		return lastTime, lastID
 	case page.After.Time.IsZero():
 		return lastTime, page.After.ID
+	}
+	return pgtype.Timestamptz{Time: page.After.Time, Valid: true}, page.After.ID
+}
+
+// afterTime is the keyset of a list that is sorted by a time, oldest first.
+func afterTime(page livestream.Page) (pgtype.Timestamptz, uuid.UUID) {
+	if page.After == nil {
+		return firstTime, uuid.Nil
 	}
 	return pgtype.Timestamptz{Time: page.After.Time, Valid: true}, page.After.ID
 }

@@ -723,10 +723,17 @@ func calls(s *store) map[string]call {
 		"what the books alone have": {rows: 1e9, do: func(ctx context.Context) error {
 			books := postgres.NewReconciliation(s.DB)
 			day := livestream.Window{From: time.Date(2024, 1, 5, 0, 0, 0, 0, time.UTC), To: time.Date(2024, 1, 6, 0, 0, 0, 0, time.UTC)}
-			if _, err := books.Uncompared(ctx, day, 50); err != nil {
+			page := livestream.Page{Limit: 50, After: &livestream.Cursor{Time: day.From, ID: newID()}}
+			if _, err := books.Uncompared(ctx, day, page); err != nil {
 				return err
 			}
-			if _, err := books.Overdue(ctx, now(), 50); err != nil {
+			if _, err := books.Overdue(ctx, now(), page); err != nil {
+				return err
+			}
+			if _, err := books.RefundsWaiting(ctx, now(), page); err != nil {
+				return err
+			}
+			if _, err := books.DisputesOpen(ctx, now(), page); err != nil {
 				return err
 			}
 			_, err := books.WrongBalances(ctx, now().Add(-24*time.Hour))

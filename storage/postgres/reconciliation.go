@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
-
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
@@ -26,10 +23,23 @@ UPDATE transactions SET compared_at = $2 WHERE payment_intent_id = ANY ($1) AND 
 	uncomparedSQL = `-- name: transactions.uncompared
 SELECT ` + transactionColumns + ` FROM transactions
 WHERE settled_at >= $1 AND settled_at < $2 AND payment_intent_id IS NOT NULL AND (compared_at IS NULL OR compared_at < $1)
-ORDER BY settled_at LIMIT $3`
+	AND (settled_at, id) > ($3, $4)
+ORDER BY settled_at, id LIMIT $5`
 
 	overdueSQL = `-- name: transactions.overdue
-SELECT id FROM transactions WHERE available_at < $1 AND released_at IS NULL ORDER BY available_at LIMIT $2`
+SELECT ` + transactionColumns + ` FROM transactions
+WHERE available_at < $1 AND released_at IS NULL AND (available_at, id) > ($2, $3)
+ORDER BY available_at, id LIMIT $4`
+
+	refundsWaitingSQL = `-- name: refunds.waiting
+SELECT ` + refundColumns + ` FROM refunds
+WHERE status = 'queued' AND created_at < $1 AND (created_at, id) > ($2, $3)
+ORDER BY created_at, id LIMIT $4`
+
+	disputesOpenSQL = `-- name: disputes.open
+SELECT ` + disputeColumns + ` FROM disputes
+WHERE closed_at IS NULL AND status <> 'warning_closed' AND created_at < $1 AND (created_at, transaction_id) > ($2, $3)
+ORDER BY created_at, transaction_id LIMIT $4`
 
 	refundsAtStripeSQL = `-- name: refunds.by_stripe_ids
 SELECT ` + refundColumns + ` FROM refunds WHERE stripe_refund_id = ANY ($1)`
@@ -76,22 +86,46 @@ func (s *Reconciliation) Disputes(ctx context.Context, ids []string) ([]livestre
 	return all(rows, disputeRow.domain), fail(ctx, "read disputes", err)
 }
 
-// Uncompared gives payments of a window that Stripe's lists did not have, the first of
-// them.
-func (s *Reconciliation) Uncompared(ctx context.Context, window livestream.Window, limit int) ([]livestream.Transaction, error) {
-	rows, err := many[transactionRow](ctx, s.db.primary, uncomparedSQL, window.From, window.To, limit)
-	return all(rows, transactionRow.domain), fail(ctx, "read transactions", err)
+// Uncompared lists payments that were settled within a window and that Stripe's lists
+// did not have, oldest first.
+func (s *Reconciliation) Uncompared(ctx context.Context, window livestream.Window, page livestream.Page) (livestream.List[livestream.Transaction], error) {
+	return oldest(ctx, s.db, page, uncomparedSQL, []any{window.From, window.To}, transactionRow.domain, func(r transactionRow) livestream.Cursor {
+		return livestream.Cursor{Time: *r.SettledAt, ID: r.ID}
+	})
 }
 
-// Overdue gives payments that should have been released before a time, the first of
-// them.
-func (s *Reconciliation) Overdue(ctx context.Context, before time.Time, limit int) ([]uuid.UUID, error) {
-	rows, err := s.db.primary.Query(ctx, overdueSQL, before, limit)
+// Overdue lists payments that should have been released before a time, oldest first.
+func (s *Reconciliation) Overdue(ctx context.Context, before time.Time, page livestream.Page) (livestream.List[livestream.Transaction], error) {
+	return oldest(ctx, s.db, page, overdueSQL, []any{before}, transactionRow.domain, func(r transactionRow) livestream.Cursor {
+		return livestream.Cursor{Time: *r.AvailableAt, ID: r.ID}
+	})
+}
+
+// RefundsWaiting lists refunds that were promised before a time, and that Stripe has
+// not taken, oldest first.
+func (s *Reconciliation) RefundsWaiting(ctx context.Context, before time.Time, page livestream.Page) (livestream.List[livestream.Refund], error) {
+	return oldest(ctx, s.db, page, refundsWaitingSQL, []any{before}, refundRow.domain, func(r refundRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.CreatedAt, ID: r.ID}
+	})
+}
+
+// DisputesOpen lists disputes that we heard of before a time, and not of their end,
+// oldest first.
+func (s *Reconciliation) DisputesOpen(ctx context.Context, before time.Time, page livestream.Page) (livestream.List[livestream.Dispute], error) {
+	return oldest(ctx, s.db, page, disputesOpenSQL, []any{before}, disputeRow.domain, func(r disputeRow) livestream.Cursor {
+		return livestream.Cursor{Time: r.CreatedAt, ID: r.TransactionID}
+	})
+}
+
+// oldest gives a page of a list that is sorted by a time and an id, oldest first.
+func oldest[R, T any](ctx context.Context, db *DB, page livestream.Page, query string, args []any, domain func(R) T, cursor func(R) livestream.Cursor) (livestream.List[T], error) {
+	limit := limitOf(page)
+	at, id := afterTime(page)
+	rows, err := many[R](ctx, db.primary, query, append(args, at, id, limit+1)...)
 	if err != nil {
-		return nil, fail(ctx, "read overdue transactions", err)
+		return livestream.List[T]{}, fail(ctx, "read the books", err)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-	return ids, fail(ctx, "read overdue transactions", err)
+	return listOf(rows, limit, domain, cursor), nil
 }
 
 // WrongBalances gives the balances that are not the sum of their entries, of the
