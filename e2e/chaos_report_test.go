@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
 	"github.com/livestream-pro/livestream-pro/workflows"
 )
@@ -47,8 +48,34 @@ func (c *chaos) settle() {
 				_ = c.temporal.SignalWorkflow(c.ctx, id, "", workflows.SignalRetry, nil) // it may have closed
 			}
 		}
-		return len(ids) == 0 && c.number("SELECT count(*) FROM ("+refundableSQL+") left_over") == 0
+		return len(ids) == 0 && c.number("SELECT count(*) FROM ("+refundableSQL+") left_over") == 0 && c.complained()
 	})
+}
+
+// complained says whether all payers who go to their bank were there, and it has
+// decided.
+func (c *chaos) complained() bool {
+	disputed := map[string]bool{}
+	for _, dispute := range c.stripe.Disputes() {
+		disputed[dispute.PaymentIntent] = true
+		if dispute.Status == "needs_response" || dispute.Status == "lost" && changesItsMind(dispute) && len(dispute.BalanceTransactions) < 2 {
+			return false
+		}
+	}
+	rows, err := c.db.Query(c.ctx, complainedOfSQL)
+	require.NoError(c, err)
+	intents, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(c, err)
+	return !slices.ContainsFunc(intents, func(intent string) bool { return !disputed[intent] })
+}
+
+// reconcile compares the books with Stripe as each day does, and gives how many of each
+// kind of difference there were. Some of Stripe's events were lost, and with them what
+// nobody asks for again: what became of a dispute.
+func (c *chaos) reconcile(since time.Time) map[string]int {
+	c.Helper()
+	c.reconciler()(livestream.Window{From: since.Add(-time.Minute), To: time.Now().Add(time.Minute)})
+	return c.counts("SELECT kind || CASE WHEN healed_at IS NULL THEN '' ELSE ', healed' END, count(*) FROM payment_differences GROUP BY 1")
 }
 
 // money is amounts by currency, in minor units.
@@ -70,6 +97,10 @@ type chaosResult struct {
 	ChargedLedger   money          `json:"charged_ledger"`
 	RefundedStripe  money          `json:"refunded_stripe"`
 	RefundedLedger  money          `json:"refunded_ledger"`
+	Disputes        map[string]int `json:"disputes"`
+	LostStripe      money          `json:"lost_in_disputes_stripe"`
+	LostLedger      money          `json:"lost_in_disputes_ledger"`
+	Reconciled      map[string]int `json:"reconciled"`
 	Twice           int            `json:"charged_twice"`
 	Lost            int            `json:"lost"`
 	Stuck           int            `json:"stuck"`
@@ -78,16 +109,18 @@ type chaosResult struct {
 
 // report compares the books with Stripe's, prints the table, and fails when they
 // differ.
-func (c *chaos) report(storm, all time.Duration, waiting []string) {
+func (c *chaos) report(storm, all time.Duration, waiting []string, reconciled map[string]int) {
 	c.Helper()
 	r := chaosResult{
 		At: time.Now().UTC(), Payments: *payments, StormSeconds: storm.Seconds(), Seconds: all.Seconds(), Kills: c.kills, Faults: c.stripe.Struck(),
 		StripeCalls: c.stripe.Requests(), Answers: c.answered, WaitingAtTheEnd: len(waiting),
 		Statuses:      c.counts("SELECT status, count(*) FROM transactions GROUP BY 1"),
 		Refunds:       c.counts("SELECT status, count(*) FROM refunds GROUP BY 1"),
-		ChargedStripe: money{}, ChargedLedger: c.ledger("card", -1),
-		RefundedStripe: money{}, RefundedLedger: c.ledger("refunds", 1),
-		Stuck: len(c.undecided()),
+		Disputes:      c.counts("SELECT status, count(*) FROM disputes GROUP BY 1"),
+		ChargedStripe: money{}, ChargedLedger: c.ledger("card", -1, "settlement"),
+		RefundedStripe: money{}, RefundedLedger: c.ledger("refunds", 1, "refund", "refund_reversal"),
+		LostStripe: money{}, LostLedger: c.ledger("card", 1, "dispute_lost", "dispute_won"),
+		Reconciled: reconciled, Stuck: len(c.undecided()),
 	}
 	c.compare(&r)
 	r.print(c)
@@ -97,9 +130,18 @@ func (c *chaos) report(storm, all time.Duration, waiting []string) {
 		require.NoError(c, os.MkdirAll(filepath.Join(root, "bench", "results"), 0o755))
 		require.NoError(c, os.WriteFile(filepath.Join(root, "bench", "results", "chaos-payments.json"), append(content, '\n'), 0o644))
 	}
+	require.Empty(c, c.logged(c.api, func(line string) bool {
+		return strings.Contains(line, `"request failed"`) && !strings.Contains(line, `"error":"unavailable:`)
+	}), "what is away is unavailable")
+	require.Empty(c, c.logged(c.worker, func(line string) bool { return strings.Contains(line, "panic") }))
 	require.Empty(c, r.Differences)
 	require.Equal(c, r.ChargedStripe, r.ChargedLedger)
 	require.Equal(c, r.RefundedStripe, r.RefundedLedger)
+	require.Equal(c, r.LostStripe, r.LostLedger)
+	require.Zero(c, c.number("SELECT coalesce(sum(e.amount), 0)::bigint FROM ledger_entries e JOIN ledger_accounts a ON a.id = e.account_id WHERE a.kind = 'disputes'"))
+	for kind := range r.Reconciled {
+		require.Contains(c, []string{"dispute_missing, healed", "refund_missing, healed", "intent_open, healed"}, kind, "nothing else is left to reconciliation")
+	}
 	require.Zero(c, r.Twice+r.Lost+r.Stuck)
 	require.Len(c, c.accepted, *payments, "each client was answered")
 	require.Zero(c, c.number("SELECT coalesce(sum(amount), 0)::bigint FROM ledger_entries"), "the ledger is balanced")
@@ -114,6 +156,13 @@ type transactionRow struct {
 // compare looks at each payment by itself.
 func (c *chaos) compare(r *chaosResult) {
 	c.Helper()
+	lost := map[string]int64{}
+	for _, dispute := range c.stripe.Disputes() {
+		if dispute.Status == "lost" && len(dispute.BalanceTransactions) == 1 {
+			lost[dispute.PaymentIntent] += dispute.Amount
+			r.LostStripe[dispute.Currency] += dispute.Amount
+		}
+	}
 	rows, err := c.db.Query(c.ctx, `
 		SELECT t.id::text, t.status, t.currency, t.amount,
 			coalesce(-sum(e.amount) FILTER (WHERE a.kind = 'card'), 0)::bigint AS card,
@@ -149,9 +198,9 @@ func (c *chaos) compare(r *chaosResult) {
 		}
 		charged[id] += charge.Amount
 		r.ChargedStripe[charge.Currency] += charge.Amount
-		if row := books[id]; row.Currency != charge.Currency || row.Card != charge.Amount || row.Amount != charge.Amount {
+		if row := books[id]; row.Currency != charge.Currency || row.Card != charge.Amount-lost[charge.PaymentIntent] || row.Amount != charge.Amount {
 			r.Lost++
-			differ("%s: Stripe took %d %s, the ledger has %+v", id, charge.Amount, charge.Currency, row)
+			differ("%s: Stripe took %d %s and has given %d of it to the bank, the ledger has %+v", id, charge.Amount, charge.Currency, lost[charge.PaymentIntent], row)
 		}
 	}
 	refunded := map[string]int64{}
@@ -172,6 +221,18 @@ func (c *chaos) compare(r *chaosResult) {
 	}
 }
 
+// logged are lines of a role's log.
+func (c *chaos) logged(role *devstack.Role, such func(line string) bool) (lines []string) {
+	content, err := os.ReadFile(role.Log())
+	require.NoError(c, err)
+	for line := range strings.Lines(string(content)) {
+		if such(line) {
+			lines = append(lines, line[:min(len(line), lineTail)])
+		}
+	}
+	return lines
+}
+
 func (c *chaos) counts(query string) map[string]int {
 	c.Helper()
 	rows, err := c.db.Query(c.ctx, query)
@@ -182,12 +243,13 @@ func (c *chaos) counts(query string) map[string]int {
 	return counts
 }
 
-// ledger is what the accounts of a kind have, by currency.
-func (c *chaos) ledger(kind string, sign int64) money {
+// ledger is what postings of some kinds moved to the accounts of a kind, by currency.
+func (c *chaos) ledger(account string, sign int64, postings ...string) money {
 	c.Helper()
 	rows, err := c.db.Query(c.ctx, `
-		SELECT e.currency, sum(e.amount)::bigint FROM ledger_entries e JOIN ledger_accounts a ON a.id = e.account_id
-		WHERE a.kind = $1 GROUP BY 1`, kind)
+		SELECT e.currency, sum(e.amount)::bigint
+		FROM ledger_entries e JOIN ledger_accounts a ON a.id = e.account_id JOIN ledger_transactions p ON p.id = e.ledger_transaction_id
+		WHERE a.kind = $1 AND p.kind = ANY ($2) GROUP BY 1`, account, postings)
 	require.NoError(c, err)
 	amounts, currency, amount := money{}, "", int64(0)
 	_, err = pgx.ForEachRow(rows, []any{&currency, &amount}, func() error { amounts[currency] = sign * amount; return nil })
@@ -211,6 +273,10 @@ func (r *chaosResult) print(c *chaos) {
 	line("charged, by the ledger", listed(r.ChargedLedger))
 	line("given back, by Stripe", listed(r.RefundedStripe))
 	line("given back, by the ledger", listed(r.RefundedLedger))
+	line("disputes", listed(r.Disputes))
+	line("lost to payers, by Stripe", listed(r.LostStripe))
+	line("lost to payers, by the ledger", listed(r.LostLedger))
+	line("found by reconciliation", listed(r.Reconciled))
 	line("charged twice", r.Twice)
 	line("lost", r.Lost)
 	line("stuck", r.Stuck)

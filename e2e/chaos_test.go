@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -33,13 +32,17 @@ const (
 	paymentsPerSecond = 10
 	payerCount        = 100
 	creatorCount      = 10
-	// killEvery is how long all processes are left alone after one was killed.
-	killEvery = 1500 * time.Millisecond
+	// payersAtOnce wait for an answer at a time: a machine that can do no more is not
+	// buried under requests.
+	payersAtOnce = 50
+	// killEvery is about how long all processes are left alone after one was killed.
+	killEvery = 3 * time.Second
 )
 
-// Payments are made and given back while Stripe fails at random and the product's
-// processes and its database are killed at random. Nothing is lost, nothing happens
-// twice, and in the end each payment is decided and the books agree with Stripe's.
+// Payments are made, given back and disputed while Stripe fails at random and the
+// product's processes and its database are killed at random. Nothing is lost, nothing
+// happens twice, and in the end each payment is decided and the books agree with
+// Stripe's.
 func TestPaymentsInChaos(t *testing.T) {
 	t.Parallel()
 	c := newChaos(t)
@@ -50,6 +53,7 @@ func TestPaymentsInChaos(t *testing.T) {
 	ctx, stop := context.WithCancel(c.ctx)
 	background.Go(func() { c.authenticate(ctx) })
 	background.Go(func() { c.giveBack(ctx) })
+	background.Go(func() { c.complain(ctx) })
 
 	began := time.Now()
 	c.makePayments()
@@ -63,7 +67,8 @@ func TestPaymentsInChaos(t *testing.T) {
 	c.settle()
 	stop()
 	background.Wait()
-	c.report(stormy, time.Since(began), waiting)
+	healed := c.reconcile(began)
+	c.report(stormy, time.Since(began), waiting, healed)
 }
 
 // chaos is a stack whose parts are killed.
@@ -99,7 +104,7 @@ func newChaos(t *testing.T) *chaos {
 		"STRIPE_BREAKER_RATE=0.5", "STRIPE_BREAKER_PAUSE=1s", "STRIPE_BREAKER_WINDOW=5s",
 	}}, api|worker)
 	// It is limited by its size: the stack's own limit is that of a small test.
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(*payments)*200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute+time.Duration(*payments)*300*time.Millisecond)
 	t.Cleanup(cancel)
 	c.ctx, c.cancel = ctx, cancel
 	second := c.role("worker-2", free(t), "worker", "--queues", "payment")
@@ -194,11 +199,16 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// makePayments makes all of them, at fixed times.
+// makePayments makes all of them, at fixed times while the machine keeps up.
 func (c *chaos) makePayments() {
 	var running sync.WaitGroup
+	places := make(chan struct{}, payersAtOnce)
 	for n := range *payments {
-		running.Go(func() { c.pay(n) })
+		places <- struct{}{}
+		running.Go(func() {
+			c.pay(n)
+			<-places
+		})
 		pause(c.ctx, time.Second/paymentsPerSecond)
 	}
 	running.Wait()
@@ -244,7 +254,7 @@ func (c *chaos) method() string {
 
 // insist asks until there is an answer that is worth something.
 func (c *chaos) insist(from member, path, key string, in, out any) bool {
-	for c.ctx.Err() == nil {
+	for wait := 200 * time.Millisecond; c.ctx.Err() == nil; wait = min(2*wait, 3*time.Second) {
 		err := from.Do(c.ctx, http.MethodPost, path, in, out, "Idempotency-Key", key)
 		var problem *client.Problem
 		what := "cut"
@@ -264,7 +274,7 @@ func (c *chaos) insist(from member, path, key string, in, out any) bool {
 			c.Errorf("%s: %v", path, err)
 			return false
 		}
-		pause(c.ctx, 200*time.Millisecond+rand.N(300*time.Millisecond))
+		pause(c.ctx, wait+rand.N(wait))
 	}
 	return false
 }
@@ -280,29 +290,11 @@ func (c *chaos) authenticate(ctx context.Context) {
 		intents, _ := pgx.CollectRows(rows, pgx.RowTo[string]) // those that it gave
 		for _, intent := range intents {
 			succeeds := fmt.Sprintf(`{"succeed": %t}`, rand.IntN(4) > 0)
-			if c.askStripe(ctx, "/_sim/payment_intents/"+intent+"/authenticate", "application/json", succeeds) == http.StatusConflict {
-				c.askStripe(ctx, "/v1/payment_intents/"+intent+"/confirm", "application/x-www-form-urlencoded", url.Values{"payment_method": {"pm_card_visa"}}.Encode())
+			if c.command(ctx, "/_sim/payment_intents/"+intent+"/authenticate", succeeds) == http.StatusConflict {
+				c.askStripe(ctx, "/v1/payment_intents/"+intent+"/confirm", url.Values{"payment_method": {"pm_card_visa"}})
 			}
 		}
 	}
-}
-
-// askStripe gives the status; 0 when there was no answer.
-func (c *chaos) askStripe(ctx context.Context, path, kind, body string) int {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.env.StripeAPIBase+path, strings.NewReader(body))
-	if err != nil {
-		return 0
-	}
-	request.Header.Set("Content-Type", kind)
-	request.Header.Set("Authorization", "Bearer sk_test_x")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return 0
-	}
-	defer response.Body.Close()
-	return response.StatusCode
 }
 
 // giveBack is what creators do with every fifth payment: half of them wholly, half
@@ -341,3 +333,33 @@ func (c *chaos) giveBack(ctx context.Context) {
 const refundableSQL = `
 SELECT id::text, recipient_id::text, amount FROM transactions t
 WHERE status = 'succeeded' AND hashtext(id::text) % 5 = 0 AND NOT EXISTS (SELECT FROM refunds r WHERE r.transaction_id = t.id)`
+
+// complain is what some payers do: they go to their bank, which decides for or
+// against them, and now and then changes its mind.
+func (c *chaos) complain(ctx context.Context) {
+	for pause(ctx, 200*time.Millisecond) {
+		rows, err := c.db.Query(ctx, complainedOfSQL)
+		if err != nil {
+			continue // it was killed
+		}
+		intents, _ := pgx.CollectRows(rows, pgx.RowTo[string]) // those that it gave
+		for _, intent := range intents {
+			c.command(ctx, "/_sim/payment_intents/"+intent+"/dispute", `{"reason": "fraudulent"}`)
+		}
+		for _, dispute := range c.stripe.Disputes() {
+			switch evidence := []string{"winning_evidence", "losing_evidence"}[rand.IntN(2)]; {
+			case dispute.Status == "needs_response":
+				c.askStripe(ctx, "/v1/disputes/"+dispute.ID, url.Values{"evidence[uncategorized_text]": {evidence}})
+			case dispute.Status == "lost" && changesItsMind(dispute):
+				c.command(ctx, "/_sim/disputes/"+dispute.ID+"/reinstate", "")
+			}
+		}
+	}
+}
+
+// changesItsMind says whether a dispute that is lost will be won, as every other is.
+func changesItsMind(dispute stripesim.Dispute) bool { return dispute.ID[len(dispute.ID)-1]%2 == 0 }
+
+const complainedOfSQL = `
+SELECT payment_intent_id FROM transactions t
+WHERE status = 'succeeded' AND hashtext(id::text) % 10 = 1 AND NOT EXISTS (SELECT FROM disputes d WHERE d.transaction_id = t.id)`

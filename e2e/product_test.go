@@ -2,13 +2,15 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
+	"context"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -326,13 +328,34 @@ func confirmedPayment(s *stack) {
 // authenticate is what the payer does in their bank's window.
 func (s *stack) authenticate(tip transactionView, succeed bool) {
 	s.Helper()
-	in, err := json.Marshal(map[string]bool{"succeed": succeed})
-	require.NoError(s, err)
-	address := s.env.StripeAPIBase + "/_sim/payment_intents/" + tip.IntentID + "/authenticate"
-	request, err := http.NewRequestWithContext(s.ctx, http.MethodPost, address, bytes.NewReader(in))
-	require.NoError(s, err)
+	status := s.command(s.ctx, "/_sim/payment_intents/"+tip.IntentID+"/authenticate", fmt.Sprintf(`{"succeed": %t}`, succeed))
+	require.Equal(s, http.StatusOK, status)
+}
+
+// askStripe makes a call of Stripe's API and gives the status; 0 when there was no
+// answer.
+func (s *stack) askStripe(ctx context.Context, path string, form url.Values) int {
+	return s.postToStripe(ctx, path, "application/x-www-form-urlencoded", form.Encode())
+}
+
+// command has the simulator do something, and gives the status as askStripe does.
+func (s *stack) command(ctx context.Context, path, body string) int {
+	return s.postToStripe(ctx, path, "application/json", body)
+}
+
+func (s *stack) postToStripe(ctx context.Context, path, kind, body string) int {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.env.StripeAPIBase+path, strings.NewReader(body))
+	if err != nil {
+		return 0
+	}
+	request.Header.Set("Content-Type", kind)
+	request.Header.Set("Authorization", "Bearer "+s.env.StripeSecretKey)
 	response, err := http.DefaultClient.Do(request)
-	require.NoError(s, err)
-	require.NoError(s, response.Body.Close())
-	require.Equal(s, http.StatusOK, response.StatusCode)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	return response.StatusCode
 }
