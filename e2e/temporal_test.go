@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -60,10 +61,7 @@ func TestTemporalKilledWithEverythingInFlight(t *testing.T) {
 
 	temporal.Kill()
 	require.Equal(t, "live", ada.stream(stream.ID).Status, "reading needs no Temporal")
-	room := map[string]any{"purpose": "chat", "stream_id": stream.ID}
-	hers, his := ada.listen(s.env.ChatURLs[0], room), bob.listen(s.env.ChatURLs[1], room)
-	s.say(his, "does it still work?")
-	require.Contains(t, string(s.hear(hers, "message").JSON), "does it still work?", "chat needs no Temporal")
+	s.chats(stream, ada, bob)
 	began := time.Now()
 	err = bob.Do(s.ctx, http.MethodPost, "/api/streams", map[string]any{"title": "at a bad time"}, nil)
 	s.refused(err, http.StatusServiceUnavailable, "unavailable")
@@ -84,4 +82,36 @@ func TestTemporalKilledWithEverythingInFlight(t *testing.T) {
 		s.completed(id)
 	}
 	bob.end(bob.start(false))
+}
+
+// chats goes through what the chat does: messages over two nodes, the history, and what
+// the stream's owner does about a member.
+func (s *stack) chats(stream streamView, owner, other member) {
+	s.Helper()
+	room := map[string]any{"purpose": "chat", "stream_id": stream.ID}
+	hers, his := owner.listen(s.env.ChatURLs[0], room), other.listen(s.env.ChatURLs[1], room)
+	s.say(his, "does it still work?")
+	said := s.hear(hers, "message")
+	require.Contains(s, string(said.JSON), "does it still work?")
+	chat := "/api/streams/" + stream.ID + "/chat"
+	message := fmt.Sprint(chat, "/messages/", said.ID)
+	texts := func() (texts []string) {
+		var page struct{ Data []struct{ Text string } }
+		owner.must(http.MethodGet, chat+"/messages", nil, &page)
+		for _, message := range page.Data {
+			texts = append(texts, message.Text)
+		}
+		return texts
+	}
+	require.Equal(s, []string{"does it still work?"}, texts())
+
+	owner.must(http.MethodDelete, message, nil, nil)
+	s.hear(his, "message_deleted")
+	require.Empty(s, texts())
+	owner.must(http.MethodPatch, chat+"/settings", map[string]any{"blocked_terms": []string{"nonsense"}}, nil)
+	s.hear(his, "settings")
+	s.say(his, "nonsense")
+	require.Contains(s, string(s.hear(his, "error").JSON), `"blocked_term"`)
+	owner.must(http.MethodPut, chat+"/bans/"+other.id, map[string]any{"reason": "nonsense"}, nil)
+	require.Contains(s, string(s.hear(hers, "user_banned").JSON), other.id)
 }
