@@ -39,7 +39,7 @@ const (
 	killEvery = 3 * time.Second
 )
 
-// Payments are made, given back and disputed while Stripe fails at random and the
+// S4: payments are made, given back and disputed while Stripe fails at random and the
 // product's processes and its database are killed at random. Nothing is lost, nothing
 // happens twice, and in the end each payment is decided and the books agree with
 // Stripe's.

@@ -56,6 +56,7 @@ func pay(tb testing.TB, client *stripe.Client, n int, code livestream.Code) {
 	}
 }
 
+// S4: it opens at an error rate of 10 %.
 func TestBreakerOpensAtATenth(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
