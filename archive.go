@@ -36,7 +36,7 @@ type Archive struct {
 	DurationSeconds float64
 	SizeBytes       int64
 	Renditions      []Rendition
-	StorageClass    string
+	StorageClass    StorageClass // of its media
 	ViewCount       int64
 	Failure         *Failure
 	CreatedAt       time.Time
@@ -45,8 +45,9 @@ type Archive struct {
 
 // ArchivePlayback is what decides whether somebody may play an archive.
 type ArchivePlayback struct {
-	UserID     uuid.UUID // the owner
-	Visibility ArchiveVisibility
+	UserID       uuid.UUID // the owner
+	Visibility   ArchiveVisibility
+	StorageClass StorageClass
 }
 
 // ArchiveFilter narrows a list of archives; nil fields do not.

@@ -41,6 +41,7 @@ const (
 	CodeUploadNotFound          Code = "upload_not_found"
 	CodeUploadIncomplete        Code = "upload_incomplete"
 	CodeArchiveNotFound         Code = "archive_not_found"
+	CodeArchiveNotReady         Code = "archive_not_ready"
 	CodeTransactionNotFound     Code = "transaction_not_found"
 	CodeRefundNotFound          Code = "refund_not_found"
 	CodeRefundExceedsCharge     Code = "refund_exceeds_charge"

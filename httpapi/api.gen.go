@@ -20,6 +20,27 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ArchiveStorageClass.
+const (
+	ArchiveStorageClassGLACIER            ArchiveStorageClass = "GLACIER"
+	ArchiveStorageClassINTELLIGENTTIERING ArchiveStorageClass = "INTELLIGENT_TIERING"
+	ArchiveStorageClassSTANDARD           ArchiveStorageClass = "STANDARD"
+)
+
+// Valid indicates whether the value is a known member of the ArchiveStorageClass enum.
+func (e ArchiveStorageClass) Valid() bool {
+	switch e {
+	case ArchiveStorageClassGLACIER:
+		return true
+	case ArchiveStorageClassINTELLIGENTTIERING:
+		return true
+	case ArchiveStorageClassSTANDARD:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ArchiveStatus.
 const (
 	ArchiveStatusFailed     ArchiveStatus = "failed"
@@ -218,6 +239,24 @@ func (e ReadyStatus) Valid() bool {
 	case ReadyStatusDown:
 		return true
 	case ReadyStatusOk:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RestoringStatus.
+const (
+	RestoringStatusReady     RestoringStatus = "ready"
+	RestoringStatusRestoring RestoringStatus = "restoring"
+)
+
+// Valid indicates whether the value is a known member of the RestoringStatus enum.
+func (e RestoringStatus) Valid() bool {
+	switch e {
+	case RestoringStatusReady:
+		return true
+	case RestoringStatusRestoring:
 		return true
 	default:
 		return false
@@ -428,13 +467,15 @@ type Archive struct {
 	PlaybackURL     *string            `json:"playback_url"`
 
 	// PosterURL A picture of the recording, up to 1280 pixels wide; the thumbnail is the same, up to 480.
-	PosterURL    *string       `json:"poster_url"`
-	Progress     float64       `json:"progress"`
-	ReadyAt      *time.Time    `json:"ready_at"`
-	Renditions   []Rendition   `json:"renditions"`
-	SizeBytes    int64         `json:"size_bytes"`
-	Status       ArchiveStatus `json:"status"`
-	StorageClass string        `json:"storage_class"`
+	PosterURL  *string       `json:"poster_url"`
+	Progress   float64       `json:"progress"`
+	ReadyAt    *time.Time    `json:"ready_at"`
+	Renditions []Rendition   `json:"renditions"`
+	SizeBytes  int64         `json:"size_bytes"`
+	Status     ArchiveStatus `json:"status"`
+
+	// StorageClass How the media are kept; what is in GLACIER has to be asked for
+	StorageClass ArchiveStorageClass `json:"storage_class"`
 
 	// StoryboardURL A WebVTT track of small pictures for a seek bar: each cue names a sheet and, as #xywh=, the part of it.
 	StoryboardURL *string            `json:"storyboard_url"`
@@ -445,6 +486,9 @@ type Archive struct {
 	ViewCount     int64              `json:"view_count"`
 	Visibility    ArchiveVisibility  `json:"visibility"`
 }
+
+// ArchiveStorageClass How the media are kept; what is in GLACIER has to be asked for
+type ArchiveStorageClass string
 
 // ArchiveList Example: {"data":[{"created_at":"2026-01-01T21:00:10Z","duration_seconds":3605.2,"failure":null,"id":"01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8","playback_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/master.m3u8","poster_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/poster.jpg","progress":1,"ready_at":"2026-01-01T21:20:00Z","renditions":[{"bitrate":2800000,"height":720,"name":"720p","width":1280}],"size_bytes":2147483648,"status":"ready","storage_class":"STANDARD","storyboard_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/storyboard.vtt","stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","thumbnail_url":"http://localhost:8080/media/archives/01996d9e-5c08-7b3d-a1f2-93e4d5c6b7a8/thumbnail.jpg","title":"First light","user_id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","view_count":97,"visibility":"public"}],"next_cursor":null}
 type ArchiveList struct {
@@ -807,6 +851,14 @@ type ReplayMessage struct {
 	Text          string    `json:"text"`
 	User          ChatUser  `json:"user"`
 }
+
+// Restoring defines model for Restoring.
+type Restoring struct {
+	Status RestoringStatus `json:"status"`
+}
+
+// RestoringStatus defines model for Restoring.Status.
+type RestoringStatus string
 
 // Session Example: {"access_token":"eyJhbGciOiJFZERTQSIsImtpZCI6ImsxIn0.eyJzdWIiOiIwMTk5NmQyYyJ9.c2ln","expires_in":3600,"refresh_token":"vTq0Zs1rY4nS0vU6YJtKc2b3d5f7h9j1l3n5p7r9t1w","token_type":"Bearer","user":{"avatar_url":"https://example.com/ada.png","bio":"I build things.","created_at":"2026-01-01T09:00:00Z","display_name":"Ada","email":"ada@example.com","follower_count":1204,"following_count":12,"id":"01996d2c-7d2f-7c6e-8f13-0d8f4b1c2a3e","live_stream_id":"01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7","role":"member","username":"ada"}}
 type Session struct {
@@ -1270,6 +1322,9 @@ type ServerInterface interface {
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(c *gin.Context, id ID, params GetArchiveChatParams)
+	// RestoreArchive Ask for an archive that is kept in GLACIER
+	// (POST /api/archives/{id}/restore)
+	RestoreArchive(c *gin.Context, id ID)
 	// CreateView A player begins to play an archive
 	// (POST /api/archives/{id}/views)
 	CreateView(c *gin.Context, id ID)
@@ -1624,6 +1679,31 @@ func (siw *ServerInterfaceWrapper) GetArchiveChat(c *gin.Context) {
 	}
 
 	siw.Handler.GetArchiveChat(c, id, params)
+}
+
+// RestoreArchive operation middleware
+func (siw *ServerInterfaceWrapper) RestoreArchive(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreArchive(c, id)
 }
 
 // CreateView operation middleware
@@ -2969,6 +3049,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/api/archives/:id", wrapper.DeleteArchive)
 	router.GET(options.BaseURL+"/api/archives/:id", wrapper.GetArchive)
 	router.PATCH(options.BaseURL+"/api/archives/:id", wrapper.UpdateArchive)
+	router.POST(options.BaseURL+"/api/archives/:id/restore", wrapper.RestoreArchive)
 	router.POST(options.BaseURL+"/api/archives/:id/views", wrapper.CreateView)
 	router.GET(options.BaseURL+"/api/archives/:id/chat", wrapper.GetArchiveChat)
 	router.GET(options.BaseURL+"/api/notifications", wrapper.ListNotifications)
@@ -3203,6 +3284,59 @@ type GetArchiveChatdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetArchiveChatdefaultApplicationProblemPlusJSONResponse) VisitGetArchiveChatResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreArchiveRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type RestoreArchiveResponseObject interface {
+	VisitRestoreArchiveResponse(w http.ResponseWriter) error
+}
+
+type RestoreArchive200JSONResponse Restoring
+
+func (response RestoreArchive200JSONResponse) VisitRestoreArchiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreArchive202JSONResponse Restoring
+
+func (response RestoreArchive202JSONResponse) VisitRestoreArchiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreArchivedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RestoreArchivedefaultApplicationProblemPlusJSONResponse) VisitRestoreArchiveResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4997,6 +5131,9 @@ type StrictServerInterface interface {
 	// GetArchiveChat What was said in the chat, by its place in the recording
 	// (GET /api/archives/{id}/chat)
 	GetArchiveChat(ctx context.Context, request GetArchiveChatRequestObject) (GetArchiveChatResponseObject, error)
+	// RestoreArchive Ask for an archive that is kept in GLACIER
+	// (POST /api/archives/{id}/restore)
+	RestoreArchive(ctx context.Context, request RestoreArchiveRequestObject) (RestoreArchiveResponseObject, error)
 	// CreateView A player begins to play an archive
 	// (POST /api/archives/{id}/views)
 	CreateView(ctx context.Context, request CreateViewRequestObject) (CreateViewResponseObject, error)
@@ -5360,6 +5497,32 @@ func (sh *strictHandler) GetArchiveChat(ctx *gin.Context, id ID, params GetArchi
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetArchiveChatResponseObject); ok {
 		if err := validResponse.VisitGetArchiveChatResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreArchive operation middleware
+func (sh *strictHandler) RestoreArchive(ctx *gin.Context, id ID) {
+	var request RestoreArchiveRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreArchive(ctx, request.(RestoreArchiveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreArchive")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreArchiveResponseObject); ok {
+		if err := validResponse.VisitRestoreArchiveResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

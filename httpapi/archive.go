@@ -80,6 +80,24 @@ func (s *Server) DeleteArchive(ctx context.Context, request DeleteArchiveRequest
 	return DeleteArchive204Response{}, nil
 }
 
+func (s *Server) RestoreArchive(ctx context.Context, request RestoreArchiveRequestObject) (RestoreArchiveResponseObject, error) {
+	archive, err := s.archive(ctx, request.ID)
+	if err != nil {
+		return nil, err
+	}
+	if archive.Status != livestream.ArchiveReady {
+		return nil, livestream.Errorf(livestream.CodeArchiveNotReady, "this archive cannot be played yet, or not at all")
+	}
+	if archive.StorageClass != livestream.StorageGlacier {
+		return RestoreArchive200JSONResponse{Status: RestoringStatusReady}, nil
+	}
+	me := memberOf(ctx).UserID
+	if err := s.deps.Workflows.RestoreArchive(ctx, archive.ID, &me); err != nil {
+		return nil, err
+	}
+	return RestoreArchive202JSONResponse{Status: RestoringStatusRestoring}, nil
+}
+
 // archive gives an archive that the asker may know of.
 //
 // Errors: archive_not_found.
@@ -126,7 +144,7 @@ func (s *Server) archivesOf(ctx context.Context, archives ...livestream.Archive)
 func archiveOf(a livestream.Archive, media string) Archive {
 	out := Archive{
 		ID: a.ID, StreamID: a.StreamID, UserID: a.UserID, Title: a.Title, Visibility: ArchiveVisibility(a.Visibility), Status: ArchiveStatus(a.Status), Progress: a.Progress,
-		DurationSeconds: a.DurationSeconds, SizeBytes: a.SizeBytes, StorageClass: a.StorageClass, ViewCount: a.ViewCount,
+		DurationSeconds: a.DurationSeconds, SizeBytes: a.SizeBytes, StorageClass: ArchiveStorageClass(a.StorageClass), ViewCount: a.ViewCount,
 		Renditions: each(a.Renditions, func(r livestream.Rendition) Rendition {
 			return Rendition{Name: r.Name, Width: r.Width, Height: r.Height, Bitrate: r.Bitrate}
 		}),

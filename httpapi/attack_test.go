@@ -97,6 +97,7 @@ func TestStrangersChangeNothing(t *testing.T) {
 		"createRecording":         {stream, http.StatusForbidden, "forbidden"},
 		"completeRecording":       {stream, http.StatusForbidden, "forbidden"},
 		"updateArchive":           {archive, http.StatusForbidden, "forbidden"},
+		"restoreArchive":          {archive, http.StatusConflict, "archive_not_ready"}, // anybody may ask for one that is ready
 		"deleteArchive":           {archive, http.StatusForbidden, "forbidden"},
 		"getTransaction":          {payment, http.StatusNotFound, "transaction_not_found"},
 		"refundTransaction":       {payment, http.StatusNotFound, "transaction_not_found"},

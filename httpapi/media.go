@@ -66,6 +66,9 @@ func mediaURL(base string, archive uuid.UUID, file string) *string {
 // asked for, and no path leads out of it.
 var mediaFile = regexp.MustCompile(`^/(master\.m3u8|(poster|thumbnail)\.jpg|storyboard\.vtt|storyboard/sheet_[0-9]{5,9}\.jpg|[a-z0-9]{1,16}/((index|iframes)\.m3u8|init\.mp4|seg_[0-9]{5,9}\.m4s))$`)
 
+// picture are the files of an archive that are there whatever its storage class.
+var picture = regexp.MustCompile(`\.(jpg|vtt)$`)
+
 // serveMedia streams a file of an archive from object storage, as the origin of a
 // CDN.
 func (s *Server) serveMedia(c *gin.Context) {
@@ -87,8 +90,13 @@ func (s *Server) serveMedia(c *gin.Context) {
 		s.fail(c, livestream.Unavailable("another connection for media", nil))
 		return
 	}
-	if err := s.mayPlay(c, id); err != nil {
+	playback, err := s.mayPlay(c, id)
+	if err != nil {
 		s.fail(c, err)
+		return
+	}
+	if playback.StorageClass == livestream.StorageGlacier && !picture.MatchString(file) {
+		s.restore(c, id, playback)
 		return
 	}
 	read := s.deps.Media.Get
@@ -149,23 +157,45 @@ const mayPlayTimeout = 3 * time.Second
 // mayPlay says whether the bearer of the address may have an archive's files.
 //
 // Errors: not_found, forbidden, unavailable.
-func (s *Server) mayPlay(c *gin.Context, id uuid.UUID) error {
+func (s *Server) mayPlay(c *gin.Context, id uuid.UUID) (livestream.ArchivePlayback, error) {
 	ctx, cancel := context.WithTimeout(c.Request.Context(), mayPlayTimeout)
 	defer cancel()
 	playback, err := s.deps.Archives.Playback(ctx, id)
 	switch {
 	case livestream.CodeOf(err) == livestream.CodeArchiveNotFound:
-		return noSuchFile()
+		return playback, noSuchFile()
 	case err != nil:
-		return err
+		return playback, err
 	case playback.Visibility == livestream.VisibilityPublic:
-		return nil
+		return playback, nil
 	}
 	owner, err := s.deps.Tokens.VerifyMedia(c.Param("grant"))
 	if err != nil || owner != playback.UserID {
-		return &livestream.Error{Code: livestream.CodeForbidden, Message: "this archive is private; its owner gets an address that plays from GET /api/archives/{id}", Err: err}
+		return playback, &livestream.Error{Code: livestream.CodeForbidden, Message: "this archive is private; its owner gets an address that plays from GET /api/archives/{id}", Err: err}
 	}
-	return nil
+	return playback, nil
+}
+
+// restoreRetry is when a player may look again for an archive that is on its way.
+const restoreRetry = time.Hour
+
+// restore answers for an archive whose media cannot be read at the moment, and has them
+// brought back. Who opens a private address is its owner, and is told; who is behind a
+// public one is not known here, see RestoreArchive.
+func (s *Server) restore(c *gin.Context, id uuid.UUID, playback livestream.ArchivePlayback) {
+	var asker *uuid.UUID
+	if c.Param("grant") != "" {
+		asker = &playback.UserID
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+	defer cancel()
+	if err := s.deps.Workflows.RestoreArchive(ctx, id, asker); err != nil {
+		s.fail(c, err)
+		return
+	}
+	noStore(c)
+	c.Writer.Header()["Retry-After"] = []string{strconv.Itoa(int(restoreRetry.Seconds()))}
+	c.JSON(http.StatusAccepted, Restoring{Status: RestoringStatusRestoring})
 }
 
 // allowPlayers lets players on any page read media (CORS). With a CDN's cookies,

@@ -45,6 +45,7 @@ var statuses = map[livestream.Code]int{
 	livestream.CodeUploadNotFound:         http.StatusNotFound,
 	livestream.CodeUploadIncomplete:       http.StatusUnprocessableEntity,
 	livestream.CodeArchiveNotFound:        http.StatusNotFound,
+	livestream.CodeArchiveNotReady:        http.StatusConflict,
 	livestream.CodeTransactionNotFound:    http.StatusNotFound,
 	livestream.CodeRefundNotFound:         http.StatusNotFound,
 	livestream.CodeRefundExceedsCharge:    http.StatusUnprocessableEntity,

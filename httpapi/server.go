@@ -89,6 +89,7 @@ type Workflows interface {
 	EndStream(ctx context.Context, streamID uuid.UUID) error
 	CompleteRecording(ctx context.Context, upload livestream.Upload) (uuid.UUID, error)
 	DeleteArchive(ctx context.Context, archive livestream.Archive) error
+	RestoreArchive(ctx context.Context, id uuid.UUID, asker *uuid.UUID) error
 	SubmitPayment(ctx context.Context, transaction livestream.NewTransaction) error
 	SubmitRefund(ctx context.Context, refund livestream.NewRefund) error
 	DeliverStripeEvent(ctx context.Context, event livestream.StripeEvent) error

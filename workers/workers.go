@@ -29,6 +29,7 @@ type Activities struct {
 	Reconciliation *activities.Reconciliation
 	Housekeeping   *activities.Housekeeping
 	Views          *activities.Views
+	Tiers          *activities.Tiers
 }
 
 // Queues lists the queues that a worker can serve.
@@ -89,6 +90,9 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		w.RegisterActivity(a.Archives)
 		w.RegisterWorkflow(workflows.FlushViews)
 		w.RegisterActivity(a.Views)
+		w.RegisterWorkflow(workflows.MoveArchives)
+		w.RegisterWorkflow(workflows.RestoreArchive)
+		w.RegisterActivity(a.Tiers)
 	case workflows.QueueTranscode:
 		w.RegisterActivity(a.Media)
 	case workflows.QueuePayment:

@@ -23,6 +23,9 @@ func ArchiveID(archive uuid.UUID) string { return "archive/" + archive.String() 
 // DeleteArchiveID is the id of the workflow that deletes an archive.
 func DeleteArchiveID(archive uuid.UUID) string { return ArchiveID(archive) + "/delete" }
 
+// RestoreArchiveID is the id of the workflow that brings an archive back from GLACIER.
+func RestoreArchiveID(archive uuid.UUID) string { return ArchiveID(archive) + "/restore" }
+
 // PaymentID is the id of a payment's workflow: the payer's idempotency key makes
 // it, so that the same request is the same workflow.
 func PaymentID(payer uuid.UUID, idempotencyKey string) string {

@@ -48,6 +48,10 @@ const (
 	reconcileWindow = 49 * time.Hour
 	reconcileRest   = time.Hour
 
+	// restorePause is between two looks at an archive that comes back from GLACIER,
+	// which takes the store up to 5 hours.
+	restorePause = 10 * time.Minute
+
 	// retryWindow is how long a failed archive waits for an operator.
 	retryWindow = 30 * 24 * time.Hour
 

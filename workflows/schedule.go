@@ -36,6 +36,11 @@ var Schedules = []Schedule{
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
 	},
 	{
+		ID: "tiers", Summary: "keep archives in the class that they are worth", Workflow: "MoveArchives", Queue: QueueArchive,
+		Every: 24 * time.Hour, Offset: 5 * time.Hour,
+		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
+	},
+	{
 		ID: "views", Summary: "store how many have watched archives", Workflow: "FlushViews", Queue: QueueArchive,
 		Every:   time.Minute,
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: time.Minute,

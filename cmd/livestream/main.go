@@ -17,6 +17,7 @@ type cli struct {
 	Worker  workerCmd  `cmd:"" help:"Run workflows and activities."`
 	Migrate migrateCmd `cmd:"" help:"Bring the database's schema up to date."`
 	Admin   adminCmd   `cmd:"" help:"Manage administrators."`
+	Tiers   tiersCmd   `cmd:"" help:"Print which archives the next run would move to another storage class, and what that saves."`
 }
 
 func main() {

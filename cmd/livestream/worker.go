@@ -39,6 +39,7 @@ type workerCmd struct {
 	config.S3
 	config.Stripe
 	config.Payments
+	config.Tiers
 }
 
 // Run serves the queues until ctx ends.
@@ -154,6 +155,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		Views:         &activities.Views{Counts: redis.NewViews(cache), Store: postgres.NewViews(db)},
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Now: now},
 	}
+	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Rules: tierRules(c.Tiers), Now: now}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := o.openStripe(c.Stripe, cache)
 		if err != nil {

@@ -108,6 +108,13 @@ type Media struct {
 	CookieDomain string `name:"media-cookie-domain" env:"MEDIA_COOKIE_DOMAIN" help:"Domain that the API and the CDN are both below; the API's host alone when it is empty."`
 }
 
+// Tiers say how archives are kept, by their age and their views.
+type Tiers struct {
+	PopularViews     int64         `name:"popular-views" env:"POPULAR_VIEWS" default:"10" help:"Views within 30 days that keep an archive in S3's Standard class."`
+	IntelligentAfter time.Duration `name:"intelligent-after" env:"INTELLIGENT_AFTER" default:"720h" help:"Age at which an archive with fewer of them goes to Intelligent-Tiering."`
+	GlacierAfter     time.Duration `name:"glacier-after" env:"GLACIER_AFTER" default:"2160h" help:"Age at which it goes to Glacier."`
+}
+
 // Tokens is what access tokens are signed with, and what else verifies them.
 type Tokens struct {
 	KeyFile          string   `name:"jwt-private-key-file" env:"JWT_PRIVATE_KEY_FILE" required:"" type:"path" help:"Ed25519 private key, PKCS#8 in PEM (openssl genpkey -algorithm ed25519)."`

@@ -15,6 +15,8 @@ type ArchiveReader interface {
 	Playback(ctx context.Context, id uuid.UUID) (livestream.ArchivePlayback, error)
 	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
 	List(ctx context.Context, filter livestream.ArchiveFilter, page livestream.Page) (livestream.List[livestream.Archive], error)
+	Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error)
+	Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error)
 }
 
 // ArchiveWriter changes them.
@@ -25,6 +27,9 @@ type ArchiveWriter interface {
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
 	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
+	BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error)
+	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
+	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
 }
 
 // ArchiveStore keeps archives.
@@ -66,6 +71,20 @@ func (s *Archives) SetVisibility(ctx context.Context, id, userID uuid.UUID, visi
 	}
 	s.cache.wrote(ctx, err, entries...)
 	return archive, err
+}
+
+// BeginMove changes where an archive's media are to be; see the store.
+func (s *Archives) BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error) {
+	ok, err := s.ArchiveStore.BeginMove(ctx, id, to, moves)
+	s.cache.wrote(ctx, err, playbackEntry(id))
+	return ok, err
+}
+
+// EndMove changes where an archive's media are; see the store.
+func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error {
+	err := s.ArchiveStore.EndMove(ctx, id, to)
+	s.cache.wrote(ctx, err, playbackEntry(id))
+	return err
 }
 
 // MarkReady publishes an archive; see the store. Without an answer the stream is

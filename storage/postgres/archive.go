@@ -33,7 +33,7 @@ WHERE ($1::uuid IS NULL OR user_id = $1) AND ($2::uuid IS NULL OR stream_id = $2
 ORDER BY created_at DESC, id DESC LIMIT $7`
 
 	archivePlaybackSQL = `-- name: archives.playback
-SELECT user_id, visibility FROM archives WHERE id = $1`
+SELECT user_id, visibility, storage_class FROM archives WHERE id = $1`
 
 	setArchiveVisibilitySQL = `-- name: archives.set_visibility
 UPDATE archives SET visibility = $3 WHERE id = $1 AND user_id = $2 RETURNING ` + archiveColumns
@@ -70,7 +70,7 @@ type archiveRow struct {
 	DurationSeconds float64
 	SizeBytes       int64
 	Renditions      []livestream.Rendition
-	StorageClass    string
+	StorageClass    livestream.StorageClass
 	ViewCount       int64
 	Failure         *livestream.Failure
 	CreatedAt       time.Time
@@ -103,8 +103,9 @@ func (s *Archives) List(ctx context.Context, filter livestream.ArchiveFilter, pa
 }
 
 type archivePlaybackRow struct {
-	UserID     uuid.UUID
-	Visibility livestream.ArchiveVisibility
+	UserID       uuid.UUID
+	Visibility   livestream.ArchiveVisibility
+	StorageClass livestream.StorageClass
 }
 
 // Playback says who may play an archive; CodeArchiveNotFound.

@@ -544,6 +544,24 @@ func calls(s *store) map[string]call {
 			_, err := s.Archives.SetVisibility(ctx, bigdata.ArchiveID(75), star, livestream.VisibilityPrivate)
 			return err
 		}},
+		// A page of them, each with the days of its views.
+		"archives by tier": {rows: 8000, do: func(ctx context.Context) error {
+			_, err := s.Archives.Tiered(ctx, bigdata.ArchiveID(10), now().AddDate(0, 0, -30), 200)
+			return err
+		}},
+		"an archive that moves and comes back": {do: func(ctx context.Context) error {
+			archive := bigdata.ArchiveID(75)
+			if _, err := s.Archives.BeginMove(ctx, archive, livestream.StorageGlacier, true); err != nil {
+				return err
+			}
+			if _, err := s.Archives.Tier(ctx, archive); err != nil {
+				return err
+			}
+			if err := s.Archives.BeginRestore(ctx, archive, now()); err != nil {
+				return err
+			}
+			return s.Archives.EndMove(ctx, archive, livestream.StorageStandard)
+		}},
 		"delete an archive": {do: func(ctx context.Context) error {
 			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)
 		}},

@@ -42,7 +42,7 @@ func TestCompleteUpload(t *testing.T) {
 	require.WithinDuration(t, now(), archive.CreatedAt, testClockTolerance)
 	require.Equal(t, livestream.Archive{
 		ID: id, StreamID: stream.ID, UserID: stream.UserID, Title: stream.Title, Visibility: livestream.VisibilityPublic, Status: livestream.ArchiveProcessing,
-		Renditions: []livestream.Rendition{}, StorageClass: "STANDARD", CreatedAt: archive.CreatedAt,
+		Renditions: []livestream.Rendition{}, StorageClass: livestream.StorageStandard, CreatedAt: archive.CreatedAt,
 	}, archive)
 
 	again, err := s.Recordings.Complete(ctx, upload.ID, newID(t), now().Add(time.Hour))

@@ -49,7 +49,7 @@ func (c *Client) StartStream(ctx context.Context, stream livestream.NewStream) e
 		TypedSearchAttributes: temporal.NewSearchAttributes(
 			workflows.AttrStreamID.ValueSet(stream.ID.String()), workflows.AttrUserID.ValueSet(stream.UserID.String())),
 	}
-	return c.updateWithStart(ctx, options, workflows.Stream, workflows.StreamInput{Stream: stream}, workflows.UpdateStartStream)
+	return c.updateWithStart(ctx, options, workflows.Stream, workflows.StreamInput{Stream: stream}, workflows.UpdateStartStream, workflows.UpdateStartStream)
 }
 
 // EndStream asks a stream to end and returns once that can be seen. It is no error
@@ -103,7 +103,28 @@ func (c *Client) DeleteArchive(ctx context.Context, archive livestream.Archive) 
 			workflows.AttrStreamID.ValueSet(archive.StreamID.String()), workflows.AttrUserID.ValueSet(archive.UserID.String())),
 	}
 	in := workflows.DeleteArchiveInput{ArchiveID: archive.ID, StreamID: archive.StreamID, UserID: archive.UserID}
-	return c.updateWithStart(ctx, options, workflows.DeleteArchive, in, workflows.UpdateDeleteArchive)
+	return c.updateWithStart(ctx, options, workflows.DeleteArchive, in, workflows.UpdateDeleteArchive, workflows.UpdateDeleteArchive)
+}
+
+// RestoreArchive asks for an archive that is in GLACIER, and returns once it is on its
+// way. asker is told when it can be played; nobody is where it is nil.
+//
+// Errors: unavailable.
+func (c *Client) RestoreArchive(ctx context.Context, id uuid.UUID, asker *uuid.UUID) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
+	defer cancel()
+	options := client.StartWorkflowOptions{
+		ID:                       workflows.RestoreArchiveID(id),
+		TaskQueue:                workflows.QueueArchive,
+		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
+		StaticSummary:            "restore archive " + id.String(),
+	}
+	who := uuid.Nil
+	if asker != nil {
+		who = *asker
+	}
+	return c.updateWithStart(ctx, options, workflows.RestoreArchive, workflows.RestoreArchiveInput{ArchiveID: id},
+		workflows.UpdateAskForArchive+"/"+who.String(), workflows.UpdateAskForArchive, who)
 }
 
 // SubmitPayment starts a payment's workflow and returns once Stripe has answered,
@@ -129,7 +150,7 @@ func (c *Client) SubmitPayment(ctx context.Context, transaction livestream.NewTr
 		StaticSummary:            fmt.Sprintf("%s of %s", transaction.Kind, livestream.FormatMoney(transaction.Amount, transaction.Currency)),
 		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
 	}
-	return c.updateWithStart(ctx, options, workflows.Payment, workflows.PaymentInput{Transaction: transaction}, workflows.UpdateSubmitPayment)
+	return c.updateWithStart(ctx, options, workflows.Payment, workflows.PaymentInput{Transaction: transaction}, workflows.UpdateSubmitPayment, workflows.UpdateSubmitPayment)
 }
 
 // SubmitRefund starts a refund's workflow and returns once it is promised. Submitting
@@ -151,7 +172,7 @@ func (c *Client) SubmitRefund(ctx context.Context, refund livestream.NewRefund) 
 		StaticSummary:            "refund of " + refund.TransactionID.String(),
 		TypedSearchAttributes:    temporal.NewSearchAttributes(attributes...),
 	}
-	return c.updateWithStart(ctx, options, workflows.Refund, workflows.RefundInput{Refund: refund}, workflows.UpdateSubmitRefund)
+	return c.updateWithStart(ctx, options, workflows.Refund, workflows.RefundInput{Refund: refund}, workflows.UpdateSubmitRefund, workflows.UpdateSubmitRefund)
 }
 
 // DeliverStripeEvent tells whom it concerns that Stripe said something: the workflow
@@ -189,17 +210,17 @@ func (c *Client) Ping(ctx context.Context) error {
 	return err
 }
 
-func (c *Client) updateWithStart(ctx context.Context, options client.StartWorkflowOptions, workflow, input any, update string) error {
+func (c *Client) updateWithStart(ctx context.Context, options client.StartWorkflowOptions, workflow, input any, id, update string, args ...any) error {
 	handle, err := c.temporal.UpdateWithStartWorkflow(ctx, client.UpdateWithStartWorkflowOptions{
 		StartWorkflowOperation: c.temporal.NewWithStartWorkflowOperation(options, workflow, input),
 		UpdateOptions: client.UpdateWorkflowOptions{
-			UpdateID: update, WorkflowID: options.ID, UpdateName: update, WaitForStage: client.WorkflowUpdateStageCompleted,
+			UpdateID: id, WorkflowID: options.ID, UpdateName: update, Args: args, WaitForStage: client.WorkflowUpdateStageCompleted,
 		},
 	})
 	if err != nil {
 		var started *serviceerror.WorkflowExecutionAlreadyStarted
 		if errors.As(err, &started) {
-			return c.earlierAnswer(ctx, options.ID, update)
+			return c.earlierAnswer(ctx, options.ID, id)
 		}
 		return domainError(err)
 	}

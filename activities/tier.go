@@ -1,0 +1,208 @@
+package activities
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// TierStore knows where archives' media are, and where they are to be.
+type TierStore interface {
+	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
+	Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error)
+	BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error)
+	Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error)
+	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
+	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
+}
+
+// ClassedObjects are objects that are kept in classes. SetClass and Restore may be
+// repeated.
+type ClassedObjects interface {
+	HasClasses(ctx context.Context) (bool, error)
+	Walk(ctx context.Context, prefix string, visit func(livestream.StoredObject) error) error
+	SetClass(ctx context.Context, key string, class livestream.StorageClass) error
+	Restore(ctx context.Context, key string) error
+}
+
+// Tiers are the steps that keep archives' media in the class that their views are
+// worth, and that bring them back.
+type Tiers struct {
+	Store   TierStore
+	Objects ClassedObjects
+	Notify  Notifier
+	Push    NotificationPublisher
+	Rules   livestream.TierRules
+	Now     func() time.Time
+}
+
+// Probe says whether the store has classes.
+func (a *Tiers) Probe(ctx context.Context) (bool, error) {
+	classes, err := a.Objects.HasClasses(ctx)
+	return classes, edge(err)
+}
+
+// TierPage is what is to be moved of some archives, and where the next ones begin.
+type TierPage struct {
+	Looked int                   `json:"looked"`
+	Moves  []livestream.TierMove `json:"moves"`
+	Next   *uuid.UUID            `json:"next"` // nil when these were the last
+}
+
+// tierPage is how many archives are looked at in one step.
+const tierPage = 200
+
+// Plan looks at the archives after one of them, and says which are to be moved. classes
+// says whether the store has any.
+func (a *Tiers) Plan(ctx context.Context, after uuid.UUID, classes bool) (TierPage, error) {
+	now := a.Now()
+	archives, err := a.Store.Tiered(ctx, after, livestream.Midnight(now.Add(-livestream.ViewWindow)), tierPage)
+	if err != nil {
+		return TierPage{}, edge(err)
+	}
+	page := TierPage{Looked: len(archives)}
+	for _, archive := range archives {
+		// What was decided and has not been done is tried again, but for what is on its way
+		// to GLACIER or back.
+		to := a.Rules.TierOf(archive, now)
+		if archive.Class != livestream.StorageGlacier && (to != archive.Tier || classes && to != archive.Class) {
+			page.Moves = append(page.Moves, livestream.TierMove{ArchiveID: archive.ID, From: archive.Class, To: to, SizeBytes: archive.SizeBytes})
+		}
+	}
+	if len(archives) == tierPage {
+		page.Next = &archives[len(archives)-1].ID
+	}
+	return page, nil
+}
+
+// Move takes an archive's media to another class, where the store has classes, and
+// notes the decision where it has none. One that is deleted or restored meanwhile is
+// left alone. It may be repeated: what has been moved is not moved again.
+func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool) error {
+	ok, err := a.Store.BeginMove(ctx, move.ArchiveID, move.To, classes)
+	if err != nil || !ok || !classes {
+		return edge(err)
+	}
+	_, err = a.each(ctx, move.ArchiveID, move.To, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
+		if object.Class == move.To {
+			return true, nil
+		}
+		return true, a.Objects.SetClass(ctx, object.Key, move.To)
+	})
+	if err == nil {
+		err = a.Store.EndMove(ctx, move.ArchiveID, move.To)
+	}
+	return edge(unless(err, livestream.CodeArchiveNotFound))
+}
+
+// BringBack brings an archive's media back from GLACIER as far as it can be done now:
+// what is there is copied to STANDARD, and the rest is asked for. It gives how many
+// files are still on their way.
+//
+// Errors: archive_not_found.
+func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err error) {
+	if err := a.Store.BeginRestore(ctx, id, a.Now()); err != nil {
+		return 0, edge(err)
+	}
+	waiting, err = a.each(ctx, id, livestream.StorageStandard, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
+		switch {
+		case object.Class == livestream.StorageStandard:
+			return true, nil
+		case object.Class != livestream.StorageGlacier || object.Restored:
+			return true, a.Objects.SetClass(ctx, object.Key, livestream.StorageStandard)
+		case object.Restoring:
+			return false, nil
+		default:
+			return false, a.Objects.Restore(ctx, object.Key)
+		}
+	})
+	if err == nil && waiting == 0 {
+		err = a.Store.EndMove(ctx, id, livestream.StorageStandard)
+	}
+	return waiting, edge(err)
+}
+
+// Between two looks at an archive's row, this many of its files are worked on: what is
+// deleted meanwhile must not come back by a copy, see the deletion's grace.
+const tierBatch = 64
+
+// each works on all media of an archive whose tier is and stays this one, several at a
+// time, and gives how many of them are not done.
+//
+// Errors: archive_not_found, also when the tier changes.
+func (a *Tiers) each(ctx context.Context, id uuid.UUID, tier livestream.StorageClass, work func(context.Context, livestream.StoredObject) (done bool, err error)) (int, error) {
+	var (
+		batch []livestream.StoredObject
+		left  int
+	)
+	flush := func() error {
+		now, err := a.Store.Tier(ctx, id)
+		if err != nil {
+			return err
+		}
+		if now != tier {
+			return livestream.Errorf(livestream.CodeArchiveNotFound, "archive %s is to be in %s by now", id, now)
+		}
+		done := make([]bool, len(batch))
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(8)
+		for i, object := range batch {
+			group.Go(func() (err error) {
+				done[i], err = work(ctx, object)
+				return unless(err, livestream.CodeNotFound)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		for _, ok := range done {
+			if !ok {
+				left++
+			}
+		}
+		batch = batch[:0]
+		activity.RecordHeartbeat(ctx)
+		return nil
+	}
+	err := a.Objects.Walk(ctx, livestream.ArchivePrefix(id), func(object livestream.StoredObject) error {
+		if livestream.Tiered(object.Key) {
+			batch = append(batch, object)
+		}
+		if len(batch) < tierBatch {
+			return nil
+		}
+		return flush()
+	})
+	if err == nil {
+		err = flush()
+	}
+	return left, err
+}
+
+// Restored tells those who asked for an archive that it can be played again. It may be
+// repeated; restore names what they asked for.
+func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, askers []uuid.UUID) error {
+	archive, err := a.Store.ByID(ctx, id)
+	if err != nil {
+		return edge(unless(err, livestream.CodeArchiveNotFound))
+	}
+	key := fmt.Sprintf("archive_restored/%s", restore)
+	for _, asker := range askers {
+		_, err := a.Notify.Notify(ctx, livestream.NewNotification{
+			UserID: asker, Key: key, Type: livestream.NotifyArchiveReady, Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
+		})
+		if err != nil {
+			return edge(err)
+		}
+		if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, User: &asker}); err != nil {
+			activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
+		}
+	}
+	return nil
+}

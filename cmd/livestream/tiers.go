@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/google/uuid"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/config"
+	"github.com/livestream-pro/livestream-pro/storage/postgres"
+)
+
+func tierRules(c config.Tiers) livestream.TierRules {
+	return livestream.TierRules{PopularViews: c.PopularViews, IntelligentAfter: c.IntelligentAfter, GlacierAfter: c.GlacierAfter}
+}
+
+// tiersCmd is the dry run of what the schedule "tiers" does. The prices are those of
+// https://aws.amazon.com/s3/pricing for us-east-1; Intelligent-Tiering has its price for
+// what was not read for 30 days.
+type tiersCmd struct {
+	Standard    float64 `name:"standard-price" default:"0.023" help:"Dollars for a GB and month in Standard."`
+	Intelligent float64 `name:"intelligent-price" default:"0.0125" help:"Dollars for a GB and month in Intelligent-Tiering, of what is not read."`
+	Glacier     float64 `name:"glacier-price" default:"0.0036" help:"Dollars for a GB and month in Glacier."`
+
+	config.Postgres
+	config.Tiers
+}
+
+// Run prints what the next run would move, and what that saves. It changes nothing.
+func (c *tiersCmd) Run(ctx context.Context) error {
+	db, err := postgres.Open(ctx, postgresConfig(c.Postgres))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	type move struct{ from, to livestream.StorageClass }
+	var (
+		archives = postgres.NewArchives(db)
+		rules    = tierRules(c.Tiers)
+		now      = time.Now().UTC()
+		since    = livestream.Midnight(now.Add(-livestream.ViewWindow))
+		count    = map[move]int{}
+		bytes    = map[move]int64{}
+		looked   int
+	)
+	const page = 1000
+	for after := uuid.Nil; ; {
+		some, err := archives.Tiered(ctx, after, since, page)
+		if err != nil {
+			return err
+		}
+		for _, archive := range some {
+			m := move{archive.Class, rules.TierOf(archive, now)}
+			count[m]++
+			bytes[m] += archive.SizeBytes
+		}
+		looked += len(some)
+		if len(some) < page {
+			break
+		}
+		after = some[len(some)-1].ID
+		fmt.Fprintf(os.Stderr, "%d archives looked at\n", looked)
+	}
+	price := map[livestream.StorageClass]float64{
+		livestream.StorageStandard: c.Standard, livestream.StorageIntelligent: c.Intelligent, livestream.StorageGlacier: c.Glacier,
+	}
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "FROM\tTO\tARCHIVES\tGB\tSAVES $/MONTH")
+	total := 0.0
+	classes := []livestream.StorageClass{livestream.StorageStandard, livestream.StorageIntelligent, livestream.StorageGlacier}
+	for _, from := range classes {
+		for _, to := range classes {
+			m := move{from, to}
+			if count[m] == 0 {
+				continue
+			}
+			gb := float64(bytes[m]) / 1e9
+			saves := gb * (price[from] - price[to])
+			total += saves
+			where := string(to)
+			if from == to {
+				where = "(stay)"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%d\t%.1f\t%.2f\n", from, where, count[m], gb, saves)
+		}
+	}
+	fmt.Fprintf(table, "all\t\t%d\t\t%.2f\n", looked, total)
+	return table.Flush()
+}

@@ -1,0 +1,81 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+const (
+	tieredArchivesSQL = `-- name: archives.tiered
+SELECT id, ready_at, restored_at, size_bytes, storage_class AS class, tier,
+	coalesce((SELECT sum(views) FROM archive_views WHERE archive_id = archives.id AND day >= $2), 0)::bigint AS views
+FROM archives WHERE id > $1 AND status = 'ready' ORDER BY id LIMIT $3`
+
+	// What goes to GLACIER counts as being there at once: some of it cannot be read from
+	// now on. One that is there moves no more, unless this is the move that takes it there.
+	beginMoveSQL = `-- name: archives.begin_move
+UPDATE archives SET tier = $2, storage_class = CASE WHEN $2 = 'GLACIER' AND $3 THEN $2 ELSE storage_class END
+WHERE id = $1 AND status = 'ready' AND (storage_class <> 'GLACIER' OR tier = $2)`
+
+	archiveTierSQL = `-- name: archives.tier
+SELECT tier FROM archives WHERE id = $1`
+
+	endMoveSQL = `-- name: archives.end_move
+UPDATE archives SET storage_class = $2 WHERE id = $1 AND tier = $2`
+
+	beginRestoreSQL = `-- name: archives.begin_restore
+UPDATE archives SET tier = 'STANDARD', restored_at = $2 WHERE id = $1 AND storage_class = 'GLACIER' AND tier <> 'STANDARD'`
+)
+
+type tieredArchiveRow struct {
+	ID         uuid.UUID
+	ReadyAt    time.Time
+	RestoredAt *time.Time
+	SizeBytes  int64
+	Class      livestream.StorageClass
+	Tier       livestream.StorageClass
+	Views      int64
+}
+
+// Tiered gives archives that can be played, in the order of their ids and from after
+// one of them on, with their views since a day.
+func (s *Archives) Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error) {
+	rows, err := many[tieredArchiveRow](ctx, s.db.primary, tieredArchivesSQL, after, since, limit)
+	out := make([]livestream.TieredArchive, len(rows))
+	for i, row := range rows {
+		out[i] = livestream.TieredArchive{
+			ID: row.ID, ReadyAt: row.ReadyAt, RestoredAt: row.RestoredAt, SizeBytes: row.SizeBytes, Views: row.Views, Class: row.Class, Tier: row.Tier,
+		}
+	}
+	return out, fail(ctx, "list archives by tier", err)
+}
+
+// BeginMove notes where an archive's media are to be, and says whether they may be
+// moved there: it is there, and nobody restores it. moves says whether they are.
+func (s *Archives) BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, beginMoveSQL, id, to, moves)
+	return tag.RowsAffected() == 1, fail(ctx, "begin to move archive", err)
+}
+
+// Tier says where an archive's media are to be. CodeArchiveNotFound.
+func (s *Archives) Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error) {
+	tier, err := scalar[livestream.StorageClass](ctx, s.db.primary, archiveTierSQL, id)
+	return tier, failOr(ctx, "read archive's tier", err, archiveNotFound())
+}
+
+// EndMove notes that an archive's media are where they were to be, if that has not
+// changed meanwhile.
+func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error {
+	_, err := s.db.primary.Exec(ctx, endMoveSQL, id, to)
+	return fail(ctx, "end the move of archive", err)
+}
+
+// BeginRestore notes that an archive is to come back from GLACIER. Once is enough.
+func (s *Archives) BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error {
+	_, err := s.db.primary.Exec(ctx, beginRestoreSQL, id, now)
+	return fail(ctx, "begin to restore archive", err)
+}

@@ -1,0 +1,74 @@
+package workflows
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
+
+// UpdateAskForArchive answers once the archive is on its way; who asks is told when it
+// is there.
+const UpdateAskForArchive = "ask"
+
+// maxAskers bounds who is told: more of them see that it plays. toldAtOnce of them are
+// told in one step.
+const maxAskers, toldAtOnce = 1000, 100
+
+// RestoreArchiveInput names an archive that is in GLACIER.
+type RestoreArchiveInput struct {
+	ArchiveID uuid.UUID `json:"archive_id"`
+}
+
+// RestoreArchive brings an archive back from GLACIER and tells those who asked for it.
+// The store takes hours for that, and is looked at again and again meanwhile. An archive
+// that is deleted on the way ends it.
+func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
+	var askers []uuid.UUID
+	ask := func(_ workflow.Context, asker uuid.UUID) error {
+		if asker != uuid.Nil && !slices.Contains(askers, asker) {
+			askers = append(askers, asker)
+		}
+		return nil
+	}
+	few := func(workflow.Context, uuid.UUID) error {
+		if len(askers) >= maxAskers {
+			return temporal.NewApplicationError("many have asked already", string(livestream.CodeUnavailable))
+		}
+		return nil
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateAskForArchive, ask, workflow.UpdateHandlerOptions{Validator: few}); err != nil {
+		return err
+	}
+	for {
+		var waiting int
+		err := workflow.ExecuteActivity(sweep(ctx, "bring back what is there, ask for the rest"), tierSteps.BringBack, in.ArchiveID).Get(ctx, &waiting)
+		if deleted(err) {
+			workflow.SetCurrentDetails(ctx, "the archive was deleted")
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("bring back the archive: %w", err)
+		}
+		if waiting == 0 {
+			break
+		}
+		workflow.SetCurrentDetails(ctx, fmt.Sprintf("%d files are on their way", waiting))
+		if err := workflow.NewTimerWithOptions(ctx, restorePause, workflow.TimerOptions{Summary: "until the store is looked at again"}).Get(ctx, nil); err != nil {
+			return err
+		}
+	}
+	for told := 0; told < len(askers); { // more may ask meanwhile
+		next := askers[told:min(told+toldAtOnce, len(askers))]
+		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).OriginalRunID, next).Get(ctx, nil); err != nil {
+			return fmt.Errorf("tell who asked: %w", err)
+		}
+		told += len(next)
+	}
+	workflow.SetCurrentDetails(ctx, fmt.Sprintf("it plays again; %d were told", len(askers)))
+	return nil
+}
