@@ -75,6 +75,9 @@ var paths = map[string]func(*stack) (workflowID string){
 	"housekeeping":           scheduled("housekeeping"),
 	"reconciliation":         scheduled("reconciliation"),
 	"views":                  scheduled("views"),
+	"tiers":                  scheduled("tiers"),
+	"orphans":                scheduled("orphans"),
+	"archive_restored":       archiveRestored,
 }
 
 // TestRecord holds the recorded histories against the paths. With -record it
@@ -409,6 +412,17 @@ func archiveRetried(s *stack) string {
 	ada.archived(archiveID, "ready")
 	s.completed("archive/" + archiveID)
 	return "archive/" + archiveID
+}
+
+// archiveRestored brings an archive back that was in GLACIER, as far as its row knows.
+func archiveRestored(s *stack) string {
+	bob := uuid.MustParse(s.register("bob").id)
+	id := strings.TrimPrefix(archiveReady(s), "archive/")
+	_, err := s.db.Exec(s.ctx, "UPDATE archives SET storage_class = 'GLACIER', tier = 'GLACIER' WHERE id = $1", id)
+	require.NoError(s, err)
+	require.NoError(s, steer.New(s.temporal).RestoreArchive(s.ctx, uuid.MustParse(id), &bob))
+	s.completed("archive/" + id + "/restore")
+	return "archive/" + id + "/restore"
 }
 
 func archiveDeleted(s *stack) string {

@@ -300,3 +300,38 @@ func TestMediaBehindACDN(t *testing.T) {
 	require.Empty(t, origin.get(path, "Origin", "https://evil.test").header.Get("Access-Control-Allow-Origin"))
 	origin.get(media+"master.m3u8").problem(t, http.StatusForbidden, "forbidden")
 }
+
+// What is in GLACIER is asked for by whoever plays it. The store of the tests has no
+// classes, so that all is there at once.
+func TestAnArchiveInGlacierIsRestored(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	id, media := ada.mustPublish()
+	freeze := func() {
+		p.exec(t, "UPDATE archives SET storage_class = 'GLACIER', tier = 'GLACIER' WHERE id = $1", id)
+	}
+	plays := func() bool { return p.anybody(t).get(media+"720p/seg_00001.m4s").status == http.StatusOK }
+	bob.post("/api/archives/"+id+"/restore", nil).ok(t, http.StatusOK)
+	require.Equal(t, "ready", bob.post("/api/archives/"+id+"/restore", nil).text(t, "status"))
+
+	freeze()
+	p.anybody(t).get(media+"thumbnail.jpg").ok(t, http.StatusOK)
+	got := p.anybody(t).get(media+"master.m3u8").ok(t, http.StatusAccepted)
+	require.Equal(t, "restoring", got.text(t, "status"))
+	require.Equal(t, "no-store", got.header.Get("Cache-Control"))
+	require.NotEmpty(t, got.header.Get("Retry-After"))
+	ada.eventually(plays)
+	require.Equal(t, "STANDARD", bob.get("/api/archives/"+id).text(t, "storage_class"))
+
+	freeze()
+	require.Equal(t, "GLACIER", bob.get("/api/archives/"+id).text(t, "storage_class"))
+	require.Equal(t, "restoring", bob.post("/api/archives/"+id+"/restore", nil).ok(t, http.StatusAccepted).text(t, "status"))
+	ada.eventually(plays)
+	ada.eventually(func() bool { return len(bob.get("/api/notifications").data(t)) == 1 })
+	told := bob.get("/api/notifications").data(t)[0]
+	require.Equal(t, "archive_ready", told["type"])
+	require.Equal(t, id, told["data"].(map[string]any)["archive_id"])
+
+	ada.do(http.MethodPatch, "/api/archives/"+id, map[string]any{"visibility": "private"}).ok(t, http.StatusOK)
+	bob.post("/api/archives/"+id+"/restore", nil).problem(t, http.StatusNotFound, "archive_not_found")
+}

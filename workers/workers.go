@@ -30,6 +30,7 @@ type Activities struct {
 	Housekeeping   *activities.Housekeeping
 	Views          *activities.Views
 	Tiers          *activities.Tiers
+	Orphans        *activities.Orphans
 }
 
 // Queues lists the queues that a worker can serve.
@@ -93,6 +94,8 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		w.RegisterWorkflow(workflows.MoveArchives)
 		w.RegisterWorkflow(workflows.RestoreArchive)
 		w.RegisterActivity(a.Tiers)
+		w.RegisterWorkflow(workflows.FindOrphans)
+		w.RegisterActivity(a.Orphans)
 	case workflows.QueueTranscode:
 		w.RegisterActivity(a.Media)
 	case workflows.QueuePayment:

@@ -41,6 +41,11 @@ var Schedules = []Schedule{
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
 	},
 	{
+		ID: "orphans", Summary: "look through the bucket for what belongs to nobody", Workflow: "FindOrphans", Queue: QueueArchive,
+		Every: 24 * time.Hour, Offset: 6 * time.Hour,
+		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: 12 * time.Hour,
+	},
+	{
 		ID: "views", Summary: "store how many have watched archives", Workflow: "FlushViews", Queue: QueueArchive,
 		Every:   time.Minute,
 		Overlap: enums.SCHEDULE_OVERLAP_POLICY_SKIP, CatchUp: time.Minute,

@@ -156,6 +156,11 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Now: now},
 	}
 	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Rules: tierRules(c.Tiers), Now: now}
+	orphans, err := telemetry.NewOrphans(o.registry)
+	if err != nil {
+		return steps, err
+	}
+	steps.Orphans = &activities.Orphans{Owners: postgres.NewOwners(db), Objects: bucket, Gauge: orphans, Now: now}
 	if slices.Contains(c.Queues, workflows.QueuePayment) {
 		provider, err := o.openStripe(c.Stripe, cache)
 		if err != nil {

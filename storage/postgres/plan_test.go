@@ -544,6 +544,14 @@ func calls(s *store) map[string]call {
 			_, err := s.Archives.SetVisibility(ctx, bigdata.ArchiveID(75), star, livestream.VisibilityPrivate)
 			return err
 		}},
+		"owners of what is in the bucket": {do: func(ctx context.Context) error {
+			owners, ids := postgres.NewOwners(s.DB), []uuid.UUID{newID(), newID(), newID()}
+			if _, err := owners.Archives(ctx, ids); err != nil {
+				return err
+			}
+			_, err := owners.Recordings(ctx, ids)
+			return err
+		}},
 		// A page of them, each with the days of its views.
 		"archives by tier": {rows: 8000, do: func(ctx context.Context) error {
 			_, err := s.Archives.Tiered(ctx, bigdata.ArchiveID(10), now().AddDate(0, 0, -30), 200)

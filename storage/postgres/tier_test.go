@@ -9,6 +9,7 @@ import (
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+	"github.com/livestream-pro/livestream-pro/storage/postgres"
 )
 
 // MustPublish makes an archive that can be played since a time.
@@ -25,7 +26,7 @@ func TestArchivesAreListedWithTheirViewsOfTheLastDays(t *testing.T) {
 	at, today := now(), livestream.Midnight(now())
 	first, second := s.MustPublish(t, at), s.MustPublish(t, at)
 	s.MustCreateArchive(t, s.MustCreateUser(t).ID) // it is being processed
-	require.NoError(t, s.Views.Save(ctx, []livestream.ArchiveViews{
+	require.NoError(t, postgres.NewViews(s.DB).Save(ctx, []livestream.ArchiveViews{
 		{ArchiveID: first.ID, Day: today, Views: 3}, {ArchiveID: first.ID, Day: today.AddDate(0, 0, -30), Views: 4}, {ArchiveID: first.ID, Day: today.AddDate(0, 0, -31), Views: 5},
 	}))
 

@@ -41,38 +41,6 @@ func (b *Bucket) HasClasses(ctx context.Context) (bool, error) {
 	return out.StorageClass == types.StorageClassIntelligentTiering, b.Delete(ctx, probeKey)
 }
 
-// Walk lists all objects below a prefix, in the order of their keys.
-//
-// Errors: unavailable, and what visit gives.
-func (b *Bucket) Walk(ctx context.Context, prefix string, visit func(livestream.StoredObject) error) error {
-	pages := s3.NewListObjectsV2Paginator(b.client, &s3.ListObjectsV2Input{
-		Bucket: &b.name, Prefix: &prefix, OptionalObjectAttributes: []types.OptionalObjectAttributes{types.OptionalObjectAttributesRestoreStatus},
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return edge("list objects", err)
-		}
-		for _, object := range page.Contents {
-			stored := livestream.StoredObject{
-				Key: aws.ToString(object.Key), SizeBytes: aws.ToInt64(object.Size), ModifiedAt: aws.ToTime(object.LastModified),
-				Class: livestream.StorageClass(object.StorageClass),
-			}
-			if stored.Class == "" {
-				stored.Class = livestream.StorageStandard
-			}
-			if status := object.RestoreStatus; status != nil {
-				stored.Restoring = aws.ToBool(status.IsRestoreInProgress)
-				stored.Restored = !stored.Restoring && status.RestoreExpiryDate != nil
-			}
-			if err := visit(stored); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // SetClass keeps an object in another class: it is copied onto itself, with its type
 // and how long it may be cached. It may have up to 5 GB.
 //

@@ -111,7 +111,7 @@ func (s *classes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `<CopyObjectResult><ETag>"e"</ETag></CopyObjectResult>`)
 	case r.Method == http.MethodPut:
 		s.class[key] = r.Header.Get("x-amz-storage-class")
-	case r.Method == http.MethodPost && r.URL.Query().Has("restore"):
+	case r.Method == http.MethodPost && r.URL.Query().Has("restore") && there:
 		if s.restore[key] == "in progress" {
 			refuse(http.StatusConflict, "RestoreAlreadyInProgress")
 			return
