@@ -150,11 +150,11 @@ func (a *Tiers) each(ctx context.Context, id uuid.UUID, tier livestream.StorageC
 			return livestream.Errorf(livestream.CodeArchiveNotFound, "archive %s is to be in %s by now", id, now)
 		}
 		done := make([]bool, len(batch))
-		group, ctx := errgroup.WithContext(ctx)
+		group, working := errgroup.WithContext(ctx)
 		group.SetLimit(8)
 		for i, object := range batch {
 			group.Go(func() (err error) {
-				done[i], err = work(ctx, object)
+				done[i], err = work(working, object)
 				return unless(err, livestream.CodeNotFound)
 			})
 		}

@@ -31,7 +31,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			require.NoError(t, replayer(t).ReplayWorkflowHistoryFromJSONFile(quiet(t), file))
 		})
 	}
-	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true, "reconciliation": true}, seen)
+	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true, "reconciliation": true, "tiers": true, "orphans": true}, seen)
 }
 
 func TestHistoryOfAnotherWorkflowDoesNotReplay(t *testing.T) {
@@ -74,6 +74,9 @@ func replayer(t *testing.T) worker.WorkflowReplayer {
 	replayer.RegisterWorkflow(workflows.ReconcilePayments)
 	replayer.RegisterWorkflow(workflows.Housekeeping)
 	replayer.RegisterWorkflow(workflows.FlushViews)
+	replayer.RegisterWorkflow(workflows.MoveArchives)
+	replayer.RegisterWorkflow(workflows.RestoreArchive)
+	replayer.RegisterWorkflow(workflows.FindOrphans)
 	return replayer
 }
 
