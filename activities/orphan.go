@@ -98,9 +98,8 @@ func (a *Orphans) folders(ctx context.Context, prefix string, found *livestream.
 	}
 	err := a.Objects.Folders(ctx, prefix, func(folder string) error {
 		found.Looked++
-		name := strings.TrimSuffix(strings.TrimPrefix(folder, prefix), "/")
-		id, err := uuid.Parse(name)
-		if err != nil || id.String() != name {
+		id, ok := idOf(strings.TrimSuffix(strings.TrimPrefix(folder, prefix), "/"))
+		if !ok {
 			return foreign(folder)
 		}
 		if ids = append(ids, id); len(ids) < ownersAtOnce {
@@ -141,9 +140,8 @@ func (a *Orphans) recordings(ctx context.Context, walk func(context.Context, str
 		if a.Now().Sub(object.ModifiedAt) < livestream.OrphanAge {
 			return nil
 		}
-		name := object.Key[strings.LastIndexByte(object.Key, '/')+1:]
-		id, err := uuid.Parse(name)
-		if err != nil || id.String() != name {
+		id, ok := idOf(object.Key[strings.LastIndexByte(object.Key, '/')+1:])
+		if !ok {
 			add(object)
 			return nil
 		}
@@ -175,4 +173,10 @@ func without(ctx context.Context, ids []uuid.UUID, owned func(context.Context, [
 		}
 	}
 	return gone, nil
+}
+
+// idOf reads a name that is an id, in the one form that ours have.
+func idOf(name string) (uuid.UUID, bool) {
+	id, err := uuid.Parse(name)
+	return id, err == nil && id.String() == name
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -68,8 +69,8 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 	price := map[livestream.StorageClass]float64{
 		livestream.StorageStandard: c.Standard, livestream.StorageIntelligent: c.Intelligent, livestream.StorageGlacier: c.Glacier,
 	}
-	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "FROM\tTO\tARCHIVES\tGB\tSAVES $/MONTH")
+	var lines strings.Builder
+	lines.WriteString("FROM\tTO\tARCHIVES\tGB\tSAVES $/MONTH\n")
 	total := 0.0
 	classes := []livestream.StorageClass{livestream.StorageStandard, livestream.StorageIntelligent, livestream.StorageGlacier}
 	for _, from := range classes {
@@ -85,9 +86,13 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 			if from == to {
 				where = "(stay)"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%d\t%.1f\t%.2f\n", from, where, count[m], gb, saves)
+			fmt.Fprintf(&lines, "%s\t%s\t%d\t%.1f\t%.2f\n", from, where, count[m], gb, saves)
 		}
 	}
-	fmt.Fprintf(table, "all\t\t%d\t\t%.2f\n", looked, total)
+	fmt.Fprintf(&lines, "all\t\t%d\t\t%.2f\n", looked, total)
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	if _, err := table.Write([]byte(lines.String())); err != nil {
+		return err
+	}
 	return table.Flush()
 }
