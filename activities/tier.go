@@ -185,9 +185,9 @@ func (a *Tiers) each(ctx context.Context, id uuid.UUID, tier livestream.StorageC
 	return left, err
 }
 
-// Restored tells those who asked for an archive that it can be played again. It may be
-// repeated; restore names what they asked for.
-func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, askers []uuid.UUID) error {
+// Restored tells those who asked for an archive that it can be played again since a
+// time. It may be repeated; restore names what they asked for.
+func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, at time.Time, askers []uuid.UUID) error {
 	archive, err := a.Store.ByID(ctx, id)
 	if err != nil {
 		return edge(unless(err, livestream.CodeArchiveNotFound))
@@ -195,12 +195,12 @@ func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, aske
 	key := fmt.Sprintf("archive_restored/%s", restore)
 	for _, asker := range askers {
 		_, err := a.Notify.Notify(ctx, livestream.NewNotification{
-			UserID: asker, Key: key, Type: livestream.NotifyArchiveReady, Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
+			UserID: asker, Key: key, Type: livestream.NotifyArchiveReady, At: at, Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
 		})
 		if err != nil {
 			return edge(err)
 		}
-		if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, User: &asker}); err != nil {
+		if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, At: at, User: &asker}); err != nil {
 			activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
 		}
 	}

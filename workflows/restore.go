@@ -62,9 +62,10 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 			return err
 		}
 	}
+	restored := workflow.Now(ctx)
 	for told := 0; told < len(askers); { // more may ask meanwhile
 		next := askers[told:min(told+toldAtOnce, len(askers))]
-		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).OriginalRunID, next).Get(ctx, nil); err != nil {
+		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).OriginalRunID, restored, next).Get(ctx, nil); err != nil {
 			return fmt.Errorf("tell who asked: %w", err)
 		}
 		told += len(next)

@@ -62,7 +62,7 @@ func TestRestoreTellsWhoAskedOnceItIsThere(t *testing.T) {
 		looks++
 		return max(0, 30-looks), nil // 29 of them take about 5 hours
 	}, activity.RegisterOptions{Name: "BringBack"})
-	env.RegisterActivityWithOptions(func(_ context.Context, _ uuid.UUID, _ string, askers []uuid.UUID) error {
+	env.RegisterActivityWithOptions(func(_ context.Context, _ uuid.UUID, _ string, _ time.Time, askers []uuid.UUID) error {
 		told = append(told, askers...)
 		return nil
 	}, activity.RegisterOptions{Name: "Restored"})
