@@ -212,7 +212,7 @@ func (b *benchFanout) plain(ctx context.Context) (float64, error) {
 
 func (b *benchFanout) psql(ctx context.Context, sql string) error {
 	cmd := exec.CommandContext(ctx, "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", b.env.DatabaseURL, "-c", sql)
-	cmd.Stderr = os.Stderr
+	cmd.Env, cmd.Stderr = append(os.Environ(), "PGOPTIONS=-c client_min_messages=warning"), os.Stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("psql: %w", err)
 	}
