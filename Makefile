@@ -4,7 +4,7 @@ DEVSTACK := $(BIN)/devstack
 TOOL = $(BIN)/$(1): tools/$(1)/go.mod ; @mkdir -p $(BIN) && echo "building $(1), once" >&2 && go build -modfile=tools/$(1)/go.mod -o $$@ $(2)
 
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test bench-chat bench-archive bench-payments soak-chat soak-archive chaos-payments chaos-fanout lint bench bench-fanout bench-api fuzz generate record build devstack
+.PHONY: help dev demo test bench-chat bench-archive bench-payments soak-chat soak-archive chaos-payments chaos-fanout lint bench bench-starts bench-fanout bench-api fuzz generate record build devstack
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: devstack ## run every test on real components
 
 bench: devstack ## measure the start of a stream, with 0 and with 100,000 followers
 	@exec $(DEVSTACK) bench
+
+bench-starts: devstack ## measure the start of a stream with up to 1,000,000 followers, at 50 starts/s, on Temporal with Postgres
+	@exec $(DEVSTACK) bench-starts
 
 bench-fanout: devstack ## measure how a million followers are told, beside one plain INSERT … SELECT
 	@LIMITS=load exec $(DEVSTACK) bench-fanout

@@ -20,6 +20,7 @@ type cli struct {
 	Test          testCmd          `cmd:"" help:"Run a command beside a test stack on free ports (make test)."`
 	Bench         benchCmd         `cmd:"" help:"Measure the start of a stream (make bench)."`
 	BenchAPI      benchAPICmd      `cmd:"" name:"bench-api" help:"Measure the API on a big database (make bench-api)."`
+	BenchStarts   benchStartsCmd   `cmd:"" name:"bench-starts" help:"Measure starts of streams with up to a million followers, under load (make bench-starts)."`
 	BenchFanout   benchFanoutCmd   `cmd:"" name:"bench-fanout" help:"Measure how a million followers are told (make bench-fanout)."`
 	Baseline      baselineCmd      `cmd:"" hidden:"" help:"Serve bytes from memory, for bench-api."`
 	BenchChat     benchChatCmd     `cmd:"" name:"bench-chat" help:"Measure the chat with 50,000 viewers (make bench-chat)."`

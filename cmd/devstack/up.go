@@ -15,8 +15,9 @@ import (
 
 // stackFlags say how make dev, and what starts a stack like it, run.
 type stackFlags struct {
-	ChatNodes int    `env:"CHAT_NODES" default:"2" help:"How many chat nodes run."`
-	Limits    string `env:"LIMITS" default:"normal" enum:"normal,load" help:"load lifts the rate and connection limits for a load test from one address."`
+	ChatNodes          int    `env:"CHAT_NODES" default:"2" help:"How many chat nodes run."`
+	Limits             string `env:"LIMITS" default:"normal" enum:"normal,load" help:"load lifts the rate and connection limits for a load test from one address."`
+	TemporalOnPostgres bool   `env:"TEMPORAL_ON_POSTGRES" help:"Run Temporal on Postgres, as production does, instead of its development server."`
 	devstack.Ports
 }
 
@@ -84,7 +85,7 @@ func (f *stackFlags) startIn(ctx context.Context, root, dir string) (*devstack.S
 	}
 	return devstack.Start(ctx, devstack.Options{
 		Root: root, Dir: dir, Cache: filepath.Join(root, ".devstack", "bin"), Ports: f.Ports,
-		Replicas: 2, ChatNodes: f.ChatNodes, Roles: true, Limits: f.Limits, Migrate: migrate, Out: os.Stdout,
+		Replicas: 2, ChatNodes: f.ChatNodes, Roles: true, TemporalOnPostgres: f.TemporalOnPostgres, Limits: f.Limits, Migrate: migrate, Out: os.Stdout,
 	})
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	// Test leaves out what tests do not need: durability against power loss, the
 	// UI, a Stripe simulator that all share. Instead of that there is stripe-mock.
 	Test bool
+	// TemporalOnPostgres runs Temporal as production does, for load.
+	TemporalOnPostgres bool
 	// Limits is the product's LIMITS.
 	Limits string
 	// Migrate brings a database's schema up to date. The caller has it, because
@@ -126,7 +128,9 @@ func (s *Stack) components(ctx context.Context) error {
 	}
 	component("postgres", fmt.Sprintf("%s + %d replicas", address(s.ports.postgres), len(s.ports.replicas)), s.postgres)
 	component("redis", address(s.ports.redis), s.redis)
-	component("temporal", address(s.ports.temporal), s.temporal)
+	if !s.options.TemporalOnPostgres {
+		component("temporal", address(s.ports.temporal), s.temporal)
+	}
 	component("s3", address(s.ports.s3), s.s3)
 	if s.options.Test {
 		component("stripe-mock", address(s.ports.stripe), s.stripeMock)
@@ -142,7 +146,10 @@ func (s *Stack) components(ctx context.Context) error {
 		}
 		return err
 	})
-	return group.Wait()
+	if err := group.Wait(); err != nil || !s.options.TemporalOnPostgres {
+		return err
+	}
+	return s.step(ctx, "temporal", address(s.ports.temporal)+" on Postgres", s.temporalOnPostgres)
 }
 
 // migrate brings the schema up to date, for tests that of the database that they

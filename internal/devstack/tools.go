@@ -196,18 +196,20 @@ func number(text string) int {
 	return n
 }
 
-// modules are the programs that are Go modules, each pinned in a module of its
-// own, tools/<name>/go.mod, and how long the first build takes on two cores.
-var modules = map[string]struct{ pkg, takes string }{
-	"temporal":    {"github.com/temporalio/cli/cmd/temporal", "the first time: 3 minutes"},
-	"versitygw":   {"github.com/versity/versitygw/cmd/versitygw", "the first time: 1 minute"},
-	"stripe-mock": {"github.com/stripe/stripe-mock", "the first time: 10 seconds"},
+// modules are the programs that are Go modules, each pinned in tools/<pin>/go.mod,
+// and how long the first build takes on two cores.
+var modules = map[string]struct{ pin, pkg, takes string }{
+	"temporal":          {"temporal", "github.com/temporalio/cli/cmd/temporal", "the first time: 3 minutes"},
+	"temporal-server":   {"temporal-server", "go.temporal.io/server/cmd/server", "the first time: 3 minutes"},
+	"temporal-sql-tool": {"temporal-server", "go.temporal.io/server/cmd/tools/sql", ""},
+	"versitygw":         {"versitygw", "github.com/versity/versitygw/cmd/versitygw", "the first time: 1 minute"},
+	"stripe-mock":       {"stripe-mock", "github.com/stripe/stripe-mock", "the first time: 10 seconds"},
 }
 
 // tool gives the path of a pinned program, which is built when it is not there
 // or its pin has changed.
 func (s *Stack) tool(ctx context.Context, name string) (string, error) {
-	out, pin := filepath.Join(s.options.Cache, name), filepath.Join("tools", name, "go.mod")
+	out, pin := filepath.Join(s.options.Cache, name), filepath.Join("tools", modules[name].pin, "go.mod")
 	pinned, err := os.Stat(filepath.Join(s.options.Root, pin))
 	if err != nil {
 		return "", fmt.Errorf("the pin of %s: %w", name, err)
