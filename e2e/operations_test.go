@@ -45,6 +45,8 @@ func TestOperations(t *testing.T) {
 		{"See a stuck payment, and retry it now", retryAPayment},
 		{"Give a payment back", giveAPaymentBack},
 		{"Reconcile the books with Stripe", reconcileTheBooks},
+		{"Which archives move to a cheaper class", moveArchives},
+		{"What belongs to nobody", whatBelongsToNobody},
 		{"Watch, pause, resume and cancel a fan-out", steerAFanOut},
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
@@ -104,7 +106,7 @@ func (s *stack) shell(script string, vars map[string]string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-euc", script)
 	cmd.Env = append(os.Environ(),
-		"PATH="+filepath.Dir(s.env.TemporalCLI)+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"PATH="+strings.Join([]string{filepath.Dir(s.env.Binary), filepath.Dir(s.env.TemporalCLI), os.Getenv("PATH")}, string(os.PathListSeparator)),
 		"TEMPORAL_ADDRESS="+s.env.TemporalAddress, "TEMPORAL_NAMESPACE="+s.env.TemporalNamespace)
 	for name, value := range vars {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -285,6 +287,22 @@ func reconcileTheBooks(x *section) {
 	x.shows("WorkflowType = 'ReconcilePayments' AND ExecutionStatus = 'Completed'", "reconciliation")
 }
 
+func moveArchives(x *section) {
+	x.vars["DATABASE_URL"] = x.env.DatabaseURL
+	require.NotEmpty(x, x.next())
+	scheduled("tiers")(x.stack)
+	x.shows("WorkflowType = 'MoveArchives'", "tiers")
+	require.Contains(x, x.next(), "MoveArchives")
+}
+
+func whatBelongsToNobody(x *section) {
+	x.vars["WORKFLOW_ID"] = scheduled("orphans")(x.stack)
+	x.shows("WorkflowType = 'FindOrphans'", "orphans")
+	out := x.next()
+	require.Contains(x, out, "FindOrphans")
+	require.Contains(x, out, "COMPLETED")
+}
+
 // charges are what was taken for one payment.
 func (s *stack) charges(tip transactionView) (charges []stripesim.Charge) {
 	for _, charge := range s.stripe.Charges() {
@@ -309,7 +327,9 @@ func steerAFanOut(x *section) {
 
 	x.next()
 	release()
-	require.Equal(x, progressView{Status: "paused", FollowersTotal: followers, Notified: 4000}, ada.progressed(stream.ID, "paused"))
+	x.until("what was under way is told, and no more", func() bool {
+		return ada.progress(stream.ID) == progressView{Status: "paused", FollowersTotal: followers, Notified: 4000}
+	})
 	x.next()
 	require.EqualValues(x, followers, ada.progressed(stream.ID, "completed").Notified)
 	require.EqualValues(x, followers, x.number("SELECT count(*) FROM notifications WHERE key = $1", "stream_live:"+stream.ID))
