@@ -21,11 +21,14 @@ const (
 type TieredArchive struct {
 	ID         uuid.UUID
 	ReadyAt    time.Time
-	RestoredAt *time.Time   // when it was last asked to come back from GLACIER
-	SizeBytes  int64        // of all files
+	RestoredAt *time.Time // when it was last asked to come back from GLACIER
+	SizeBytes  int64      // of all files
+	Seconds    float64    // that it plays
+	Renditions int
 	Views      int64        // within ViewWindow
 	Class      StorageClass // in which its media are
 	Tier       StorageClass // in which they are to be: the same, where the store has classes
+	Moving     bool         // a move has begun and not ended
 }
 
 // TierRules say which archives are kept how.
@@ -62,6 +65,52 @@ type TierMove struct {
 	From      StorageClass `json:"from"`
 	To        StorageClass `json:"to"`
 	SizeBytes int64        `json:"size_bytes"`
+	// RestoredAt is the archive's when the move was planned: one that was asked for since
+	// is not taken away again.
+	RestoredAt *time.Time `json:"restored_at,omitempty"`
+}
+
+// segmentSeconds is how long a segment plays.
+const segmentSeconds = 4
+
+// Files is about how many files of an archive move, its sound among them.
+func (a TieredArchive) Files() int64 {
+	return int64(a.Seconds/segmentSeconds+1) * int64(a.Renditions+1)
+}
+
+// StoragePrices are what a store asks.
+type StoragePrices struct {
+	Standard, Intelligent, Glacier float64 // for a GB and month
+	Monitoring                     float64 // for 1,000 files and a month in INTELLIGENT_TIERING
+	Copy, GlacierCopy              float64 // for 1,000 copies, to GLACIER and to others
+}
+
+// What S3 adds to each file in GLACIER, in GB: some of it at STANDARD's price.
+const (
+	glacierIndex = 32 << 10 / 1e9
+	glacierName  = 8 << 10 / 1e9
+)
+
+// Month is what an archive costs a month in a class.
+func (p StoragePrices) Month(class StorageClass, a TieredArchive) float64 {
+	gb, files := float64(a.SizeBytes)/1e9, float64(a.Files())
+	switch class {
+	case StorageIntelligent:
+		return gb*p.Intelligent + files/1000*p.Monitoring
+	case StorageGlacier:
+		return (gb+files*glacierIndex)*p.Glacier + files*glacierName*p.Standard
+	default:
+		return gb * p.Standard
+	}
+}
+
+// Move is what it costs once to take an archive to a class.
+func (p StoragePrices) Move(to StorageClass, a TieredArchive) float64 {
+	price := p.Copy
+	if to == StorageGlacier {
+		price = p.GlacierCopy
+	}
+	return float64(a.Files()) / 1000 * price
 }
 
 // Tiered says whether a file of an archive moves with its tier: the media do. Playlists

@@ -39,3 +39,16 @@ func TestTierOf(t *testing.T) {
 		require.Equal(t, c.want, got, name)
 	}
 }
+
+func TestWhatAMoveSaves(t *testing.T) {
+	t.Parallel()
+	// An hour in three qualities, with its sound: 901 files of each.
+	archive := livestream.TieredArchive{Seconds: 3600, SizeBytes: 10e9, Renditions: 3}
+	require.EqualValues(t, 4*901, archive.Files())
+	prices := livestream.StoragePrices{Standard: 0.02, Intelligent: 0.01, Glacier: 0.004, Monitoring: 0.0025, Copy: 0.005, GlacierCopy: 0.03}
+	require.InDelta(t, 0.2, prices.Month(livestream.StorageStandard, archive), 1e-9)
+	require.InDelta(t, 0.1+3.604*0.0025, prices.Month(livestream.StorageIntelligent, archive), 1e-9)
+	require.InDelta(t, (10+3604*32768/1e9)*0.004+3604*8192/1e9*0.02, prices.Month(livestream.StorageGlacier, archive), 1e-9)
+	require.InDelta(t, 3.604*0.005, prices.Move(livestream.StorageIntelligent, archive), 1e-9)
+	require.InDelta(t, 3.604*0.03, prices.Move(livestream.StorageGlacier, archive), 1e-9)
+}

@@ -16,7 +16,9 @@ import (
 type TierStore interface {
 	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
 	Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error)
-	BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error)
+	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
+	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
+	EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error)
 	Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error)
 	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
@@ -68,11 +70,13 @@ func (a *Tiers) Plan(ctx context.Context, after uuid.UUID, classes bool) (TierPa
 	}
 	page := TierPage{Looked: len(archives)}
 	for _, archive := range archives {
-		// What was decided and has not been done is tried again, but for what is on its way
-		// to GLACIER or back.
 		to := a.Rules.TierOf(archive, now)
-		if archive.Class != livestream.StorageGlacier && (to != archive.Tier || classes && to != archive.Class) {
-			page.Moves = append(page.Moves, livestream.TierMove{ArchiveID: archive.ID, From: archive.Class, To: to, SizeBytes: archive.SizeBytes})
+		elsewhere := to != archive.Tier || classes && (to != archive.Class || archive.Moving) // or by halves
+		restoring := archive.Class == livestream.StorageGlacier && archive.Tier == livestream.StorageStandard
+		if elsewhere && !restoring {
+			page.Moves = append(page.Moves, livestream.TierMove{
+				ArchiveID: archive.ID, From: archive.Class, To: to, SizeBytes: archive.SizeBytes, RestoredAt: archive.RestoredAt,
+			})
 		}
 	}
 	if len(archives) == tierPage {
@@ -85,11 +89,14 @@ func (a *Tiers) Plan(ctx context.Context, after uuid.UUID, classes bool) (TierPa
 // notes the decision where it has none. One that is deleted or restored meanwhile is
 // left alone. It may be repeated: what has been moved is not moved again.
 func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool) error {
-	ok, err := a.Store.BeginMove(ctx, move.ArchiveID, move.To, classes)
+	ok, err := a.Store.BeginMove(ctx, move, classes)
 	if err != nil || !ok || !classes {
 		return edge(err)
 	}
-	_, err = a.each(ctx, move.ArchiveID, move.To, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
+	keep := func(ctx context.Context) error {
+		return a.Store.KeepMoving(ctx, move.ArchiveID, move.To, a.Now().Add(2*batchTimeout))
+	}
+	_, err = a.each(ctx, move.ArchiveID, keep, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
 		if object.Class == move.To {
 			return true, nil
 		}
@@ -103,14 +110,21 @@ func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool
 
 // BringBack brings an archive's media back from GLACIER as far as it can be done now:
 // what is there is copied to STANDARD, and the rest is asked for. It gives how many
-// files are still on their way.
+// files are still on their way, at least one while a copy to GLACIER may come.
 //
 // Errors: archive_not_found.
 func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err error) {
 	if err := a.Store.BeginRestore(ctx, id, a.Now()); err != nil {
 		return 0, edge(err)
 	}
-	waiting, err = a.each(ctx, id, livestream.StorageStandard, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
+	keep := func(ctx context.Context) error {
+		tier, err := a.Store.Tier(ctx, id)
+		if err == nil && tier != livestream.StorageStandard {
+			err = livestream.Errorf(livestream.CodeArchiveNotFound, "archive %s is to be in %s by now", id, tier)
+		}
+		return err
+	}
+	waiting, err = a.each(ctx, id, keep, func(ctx context.Context, object livestream.StoredObject) (bool, error) {
 		switch {
 		case object.Class == livestream.StorageStandard:
 			return true, nil
@@ -122,8 +136,12 @@ func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err e
 			return false, a.Objects.Restore(ctx, object.Key)
 		}
 	})
-	if err == nil && waiting == 0 {
-		err = a.Store.EndMove(ctx, id, livestream.StorageStandard)
+	if err != nil || waiting > 0 {
+		return waiting, edge(err)
+	}
+	back, err := a.Store.EndRestore(ctx, id, a.Now())
+	if err == nil && !back {
+		waiting = 1
 	}
 	return waiting, edge(err)
 }
@@ -132,25 +150,24 @@ func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err e
 // deleted meanwhile must not come back by a copy, see the deletion's grace.
 const tierBatch = 64
 
-// each works on all media of an archive whose tier is and stays this one, several at a
-// time, and gives how many of them are not done.
-//
-// Errors: archive_not_found, also when the tier changes.
-func (a *Tiers) each(ctx context.Context, id uuid.UUID, tier livestream.StorageClass, work func(context.Context, livestream.StoredObject) (done bool, err error)) (int, error) {
+// batchTimeout is how long they may take together.
+const batchTimeout = 45 * time.Second
+
+// each works on all media of an archive, several at a time and as long as its row lets
+// it, and gives how many of them are not done.
+func (a *Tiers) each(ctx context.Context, id uuid.UUID, keep func(context.Context) error, work func(context.Context, livestream.StoredObject) (done bool, err error)) (int, error) {
 	var (
 		batch []livestream.StoredObject
 		left  int
 	)
 	flush := func() error {
-		now, err := a.Store.Tier(ctx, id)
-		if err != nil {
+		if err := keep(ctx); err != nil {
 			return err
 		}
-		if now != tier {
-			return livestream.Errorf(livestream.CodeArchiveNotFound, "archive %s is to be in %s by now", id, now)
-		}
 		done := make([]bool, len(batch))
-		group, working := errgroup.WithContext(ctx)
+		limited, cancel := context.WithTimeout(ctx, batchTimeout)
+		defer cancel()
+		group, working := errgroup.WithContext(limited)
 		group.SetLimit(8)
 		for i, object := range batch {
 			group.Go(func() (err error) {

@@ -26,6 +26,8 @@ type glacier struct {
 	tier    livestream.StorageClass
 	class   livestream.StorageClass
 	gone    bool
+	moving  time.Time // until when copies may be under way
+	plan    []livestream.TieredArchive
 	asked   []string
 	copies  int
 	onCopy  func(n int) // is called with the row unlocked
@@ -46,7 +48,12 @@ func (g *glacier) put(key string) {
 	g.objects[key] = livestream.StoredObject{Key: key, SizeBytes: 1, Class: livestream.StorageStandard}
 }
 
-func (g *glacier) BeginMove(_ context.Context, _ uuid.UUID, to livestream.StorageClass, moves bool) (bool, error) {
+func (g *glacier) Tiered(context.Context, uuid.UUID, time.Time, int) ([]livestream.TieredArchive, error) {
+	return g.plan, nil
+}
+
+func (g *glacier) BeginMove(_ context.Context, move livestream.TierMove, moves bool) (bool, error) {
+	to := move.To
 	if g.gone || g.class == livestream.StorageGlacier && g.tier != to {
 		return false, nil
 	}
@@ -63,9 +70,27 @@ func (g *glacier) Tier(context.Context, uuid.UUID) (livestream.StorageClass, err
 	return g.tier, nil
 }
 
+func (g *glacier) KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error {
+	tier, err := g.Tier(ctx, id)
+	if err == nil && tier != to {
+		err = livestream.Errorf(livestream.CodeArchiveNotFound, "it goes elsewhere")
+	}
+	if err == nil {
+		g.moving = until
+	}
+	return err
+}
+
+func (g *glacier) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
+	if g.moving.After(now) {
+		return false, nil
+	}
+	return true, g.EndMove(ctx, id, livestream.StorageStandard)
+}
+
 func (g *glacier) EndMove(_ context.Context, _ uuid.UUID, to livestream.StorageClass) error {
 	if g.tier == to {
-		g.class = to
+		g.class, g.moving = to, time.Time{}
 	}
 	return nil
 }
@@ -221,8 +246,51 @@ func TestMoveEndsWhenSomebodyWantsTheArchive(t *testing.T) {
 	g.arrived(waiting)
 	waiting, err = bringBack()
 	require.NoError(t, err)
+	require.Equal(t, 1, waiting, "a copy may still come")
+	require.Equal(t, livestream.StorageGlacier, g.class)
+	g.moving = time.Now().Add(-time.Second)
+	waiting, err = bringBack()
+	require.NoError(t, err)
 	require.Zero(t, waiting)
 	require.Equal(t, 504, g.in(livestream.StorageStandard))
+}
+
+func TestWhatIsPlanned(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	standard, intelligent, cold := livestream.StorageStandard, livestream.StorageIntelligent, livestream.StorageGlacier
+	now := time.Now()
+	for name, c := range map[string]struct {
+		age         time.Duration
+		class, tier livestream.StorageClass
+		moving      bool
+		classes     bool
+		want        livestream.StorageClass // empty: it stays
+	}{
+		"where it belongs":                {day, standard, standard, false, true, ""},
+		"old":                             {100 * day, standard, standard, false, true, cold},
+		"noted, but not moved":            {100 * day, standard, cold, false, true, cold},
+		"noted, in a store without any":   {100 * day, standard, cold, false, false, ""},
+		"moved by half":                   {40 * day, standard, intelligent, true, true, intelligent},
+		"in Glacier":                      {100 * day, cold, cold, false, true, ""},
+		"in Glacier by half":              {100 * day, cold, cold, true, true, cold},
+		"on its way back":                 {100 * day, cold, standard, false, true, ""},
+		"on its way back, half way there": {100 * day, cold, standard, true, true, ""},
+	} {
+		restored := now.Add(-c.age)
+		archive := livestream.TieredArchive{ID: uuid.New(), ReadyAt: restored, RestoredAt: &restored, Class: c.class, Tier: c.tier, Moving: c.moving}
+		steps := &activities.Tiers{
+			Store: &glacier{plan: []livestream.TieredArchive{archive}}, Now: func() time.Time { return now },
+			Rules: livestream.TierRules{PopularViews: 1, IntelligentAfter: 30 * day, GlacierAfter: 90 * day},
+		}
+		page, err := steps.Plan(t.Context(), uuid.Nil, c.classes)
+		require.NoError(t, err, name)
+		if c.want == "" {
+			require.Empty(t, page.Moves, name)
+			continue
+		}
+		require.Equal(t, []livestream.TierMove{{ArchiveID: archive.ID, From: c.class, To: c.want, RestoredAt: &restored}}, page.Moves, name)
+	}
 }
 
 func TestArchiveThatIsDeletedIsLeftAlone(t *testing.T) {

@@ -26,6 +26,9 @@ type tiersCmd struct {
 	Standard    float64 `name:"standard-price" default:"0.023" help:"Dollars for a GB and month in Standard."`
 	Intelligent float64 `name:"intelligent-price" default:"0.0125" help:"Dollars for a GB and month in Intelligent-Tiering, of what is not read."`
 	Glacier     float64 `name:"glacier-price" default:"0.0036" help:"Dollars for a GB and month in Glacier."`
+	Monitoring  float64 `name:"monitoring-price" default:"0.0025" help:"Dollars for 1,000 files and a month in Intelligent-Tiering."`
+	Copy        float64 `name:"copy-price" default:"0.005" help:"Dollars for 1,000 copies to Standard or Intelligent-Tiering."`
+	GlacierCopy float64 `name:"glacier-copy-price" default:"0.03" help:"Dollars for 1,000 copies to Glacier."`
 
 	config.Postgres
 	config.Tiers
@@ -46,7 +49,12 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 		since    = livestream.Midnight(now.Add(-livestream.ViewWindow))
 		count    = map[move]int{}
 		bytes    = map[move]int64{}
-		looked   int
+		saves    = map[move]float64{}
+		costs    = map[move]float64{}
+		prices   = livestream.StoragePrices{
+			Standard: c.Standard, Intelligent: c.Intelligent, Glacier: c.Glacier, Monitoring: c.Monitoring, Copy: c.Copy, GlacierCopy: c.GlacierCopy,
+		}
+		looked int
 	)
 	const page = 1000
 	for after := uuid.Nil; ; {
@@ -58,6 +66,10 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 			m := move{archive.Class, rules.TierOf(archive, now)}
 			count[m]++
 			bytes[m] += archive.SizeBytes
+			if m.from != m.to {
+				saves[m] += prices.Month(m.from, archive) - prices.Month(m.to, archive)
+				costs[m] += prices.Move(m.to, archive)
+			}
 		}
 		looked += len(some)
 		if len(some) < page {
@@ -66,12 +78,9 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 		after = some[len(some)-1].ID
 		fmt.Fprintf(os.Stderr, "%d archives looked at\n", looked)
 	}
-	price := map[livestream.StorageClass]float64{
-		livestream.StorageStandard: c.Standard, livestream.StorageIntelligent: c.Intelligent, livestream.StorageGlacier: c.Glacier,
-	}
 	var lines strings.Builder
-	lines.WriteString("FROM\tTO\tARCHIVES\tGB\tSAVES $/MONTH\n")
-	total := 0.0
+	lines.WriteString("FROM\tTO\tARCHIVES\tGB\tSAVES $/MONTH\tCOSTS $ ONCE\n")
+	total, once := 0.0, 0.0
 	classes := []livestream.StorageClass{livestream.StorageStandard, livestream.StorageIntelligent, livestream.StorageGlacier}
 	for _, from := range classes {
 		for _, to := range classes {
@@ -80,16 +89,15 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 				continue
 			}
 			gb := float64(bytes[m]) / 1e9
-			saves := gb * (price[from] - price[to])
-			total += saves
+			total, once = total+saves[m], once+costs[m]
 			where := string(to)
 			if from == to {
 				where = "(stay)"
 			}
-			fmt.Fprintf(&lines, "%s\t%s\t%d\t%.1f\t%.2f\n", from, where, count[m], gb, saves)
+			fmt.Fprintf(&lines, "%s\t%s\t%d\t%.1f\t%.2f\t%.2f\n", from, where, count[m], gb, saves[m], costs[m])
 		}
 	}
-	fmt.Fprintf(&lines, "all\t\t%d\t\t%.2f\n", looked, total)
+	fmt.Fprintf(&lines, "all\t\t%d\t\t%.2f\t%.2f\n", looked, total, once)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	if _, err := table.Write([]byte(lines.String())); err != nil {
 		return err

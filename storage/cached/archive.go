@@ -27,7 +27,9 @@ type ArchiveWriter interface {
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
 	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
-	BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error)
+	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
+	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
+	EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error)
 	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
 }
@@ -74,8 +76,15 @@ func (s *Archives) SetVisibility(ctx context.Context, id, userID uuid.UUID, visi
 }
 
 // BeginMove changes where an archive's media are to be; see the store.
-func (s *Archives) BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error) {
-	ok, err := s.ArchiveStore.BeginMove(ctx, id, to, moves)
+func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error) {
+	ok, err := s.ArchiveStore.BeginMove(ctx, move, moves)
+	s.cache.wrote(ctx, err, playbackEntry(move.ArchiveID))
+	return ok, err
+}
+
+// EndRestore changes where an archive's media are; see the store.
+func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
+	ok, err := s.ArchiveStore.EndRestore(ctx, id, now)
 	s.cache.wrote(ctx, err, playbackEntry(id))
 	return ok, err
 }

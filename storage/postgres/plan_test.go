@@ -559,13 +559,19 @@ func calls(s *store) map[string]call {
 		}},
 		"an archive that moves and comes back": {do: func(ctx context.Context) error {
 			archive := bigdata.ArchiveID(75)
-			if _, err := s.Archives.BeginMove(ctx, archive, livestream.StorageGlacier, true); err != nil {
+			if _, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive, To: livestream.StorageGlacier}, true); err != nil {
+				return err
+			}
+			if err := s.Archives.KeepMoving(ctx, archive, livestream.StorageGlacier, now().Add(-time.Hour)); err != nil {
 				return err
 			}
 			if _, err := s.Archives.Tier(ctx, archive); err != nil {
 				return err
 			}
 			if err := s.Archives.BeginRestore(ctx, archive, now()); err != nil {
+				return err
+			}
+			if _, err := s.Archives.EndRestore(ctx, archive, now()); err != nil {
 				return err
 			}
 			return s.Archives.EndMove(ctx, archive, livestream.StorageStandard)

@@ -11,21 +11,30 @@ import (
 
 const (
 	tieredArchivesSQL = `-- name: archives.tiered
-SELECT id, ready_at, restored_at, size_bytes, storage_class AS class, tier,
+SELECT id, ready_at, restored_at, size_bytes, duration_seconds AS seconds, jsonb_array_length(renditions) AS renditions,
+	storage_class AS class, tier, moving_until IS NOT NULL AS moving,
 	coalesce((SELECT sum(views) FROM archive_views WHERE archive_id = archives.id AND day >= $2), 0)::bigint AS views
 FROM archives WHERE id > $1 AND status = 'ready' ORDER BY id LIMIT $3`
 
 	// What goes to GLACIER counts as being there at once: some of it cannot be read from
 	// now on. One that is there moves no more, unless this is the move that takes it there.
+	// An attempt that comes late does not take away what was asked for since.
 	beginMoveSQL = `-- name: archives.begin_move
 UPDATE archives SET tier = $2, storage_class = CASE WHEN $2 = 'GLACIER' AND $3 THEN $2 ELSE storage_class END
-WHERE id = $1 AND status = 'ready' AND (storage_class <> 'GLACIER' OR tier = $2)`
+WHERE id = $1 AND status = 'ready' AND (storage_class <> 'GLACIER' OR tier = $2) AND restored_at IS NOT DISTINCT FROM $4`
+
+	keepMovingSQL = `-- name: archives.keep_moving
+UPDATE archives SET moving_until = $3 WHERE id = $1 AND tier = $2`
 
 	archiveTierSQL = `-- name: archives.tier
 SELECT tier FROM archives WHERE id = $1`
 
 	endMoveSQL = `-- name: archives.end_move
-UPDATE archives SET storage_class = $2 WHERE id = $1 AND tier = $2`
+UPDATE archives SET storage_class = $2, moving_until = NULL WHERE id = $1 AND tier = $2`
+
+	endRestoreSQL = `-- name: archives.end_restore
+UPDATE archives SET storage_class = 'STANDARD', moving_until = NULL
+WHERE id = $1 AND tier = 'STANDARD' AND (moving_until IS NULL OR moving_until < $2)`
 
 	beginRestoreSQL = `-- name: archives.begin_restore
 UPDATE archives SET tier = 'STANDARD', restored_at = $2 WHERE id = $1 AND storage_class = 'GLACIER' AND tier <> 'STANDARD'`
@@ -36,8 +45,11 @@ type tieredArchiveRow struct {
 	ReadyAt    time.Time
 	RestoredAt *time.Time
 	SizeBytes  int64
+	Seconds    float64
+	Renditions int
 	Class      livestream.StorageClass
 	Tier       livestream.StorageClass
+	Moving     bool
 	Views      int64
 }
 
@@ -48,7 +60,8 @@ func (s *Archives) Tiered(ctx context.Context, after uuid.UUID, since time.Time,
 	out := make([]livestream.TieredArchive, len(rows))
 	for i, row := range rows {
 		out[i] = livestream.TieredArchive{
-			ID: row.ID, ReadyAt: row.ReadyAt, RestoredAt: row.RestoredAt, SizeBytes: row.SizeBytes, Views: row.Views, Class: row.Class, Tier: row.Tier,
+			ID: row.ID, ReadyAt: row.ReadyAt, RestoredAt: row.RestoredAt, SizeBytes: row.SizeBytes, Seconds: row.Seconds, Renditions: row.Renditions,
+			Views: row.Views, Class: row.Class, Tier: row.Tier, Moving: row.Moving,
 		}
 	}
 	return out, fail(ctx, "list archives by tier", err)
@@ -56,9 +69,26 @@ func (s *Archives) Tiered(ctx context.Context, after uuid.UUID, since time.Time,
 
 // BeginMove notes where an archive's media are to be, and says whether they may be
 // moved there: it is there, and nobody restores it. moves says whether they are.
-func (s *Archives) BeginMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass, moves bool) (bool, error) {
-	tag, err := s.db.primary.Exec(ctx, beginMoveSQL, id, to, moves)
+func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, beginMoveSQL, move.ArchiveID, move.To, moves, move.RestoredAt)
 	return tag.RowsAffected() == 1, fail(ctx, "begin to move archive", err)
+}
+
+// KeepMoving notes until when copies of a move may be under way, before they begin.
+// CodeArchiveNotFound, also when the archive is to be elsewhere by now.
+func (s *Archives) KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error {
+	tag, err := s.db.primary.Exec(ctx, keepMovingSQL, id, to, until)
+	if err == nil && tag.RowsAffected() == 0 {
+		return archiveNotFound()
+	}
+	return fail(ctx, "keep moving archive", err)
+}
+
+// EndRestore notes that an archive's media are back, and says whether they are: copies
+// of the move that it ended may still be under way.
+func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, endRestoreSQL, id, now)
+	return tag.RowsAffected() == 1, fail(ctx, "end the restore of archive", err)
 }
 
 // Tier says where an archive's media are to be. CodeArchiveNotFound.

@@ -34,7 +34,7 @@ func TestArchivesAreListedWithTheirViewsOfTheLastDays(t *testing.T) {
 	page, err := s.Archives.Tiered(ctx, uuid.Nil, since, 1)
 	require.NoError(t, err)
 	require.Equal(t, []livestream.TieredArchive{{
-		ID: first.ID, ReadyAt: at, SizeBytes: 4711, Views: 7, Class: livestream.StorageStandard, Tier: livestream.StorageStandard,
+		ID: first.ID, ReadyAt: at, SizeBytes: 4711, Seconds: 12.5, Renditions: len(qualities), Views: 7, Class: livestream.StorageStandard, Tier: livestream.StorageStandard,
 	}}, page)
 	page, err = s.Archives.Tiered(ctx, first.ID, since, 10)
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 	archive := s.MustPublish(t, now())
 	class := func() livestream.StorageClass { return mustRead(t, s, archive.ID).StorageClass }
 	begin := func(to livestream.StorageClass, moves bool) bool {
-		ok, err := s.Archives.BeginMove(ctx, archive.ID, to, moves)
+		ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: to}, moves)
 		require.NoError(t, err)
 		return ok
 	}
@@ -84,9 +84,41 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 	require.Equal(t, at, *page[0].RestoredAt, "the first counts")
 	require.NoError(t, s.Archives.EndMove(ctx, archive.ID, livestream.StorageStandard))
 	require.Equal(t, livestream.StorageStandard, class())
+	require.False(t, begin(livestream.StorageGlacier, true), "nor does an attempt that comes late take it away")
 
 	require.NoError(t, s.Archives.Delete(ctx, archive.ID, archive.StreamID, archive.UserID))
 	require.False(t, begin(livestream.StorageIntelligent, true))
 	_, err = s.Archives.Tier(ctx, archive.ID)
 	requireCode(t, livestream.CodeArchiveNotFound, err)
+}
+
+// A restore ends when no copy to GLACIER can come any more.
+func TestRestoreWaitsForTheMoveThatItEnds(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	archive, at := s.MustPublish(t, now()), now()
+	moving := func() bool {
+		page, err := s.Archives.Tiered(ctx, uuid.Nil, at, 1)
+		require.NoError(t, err)
+		return page[0].Moving
+	}
+	ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: livestream.StorageGlacier}, true)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.False(t, moving())
+	require.NoError(t, s.Archives.KeepMoving(ctx, archive.ID, livestream.StorageGlacier, at.Add(time.Minute)))
+	require.True(t, moving())
+
+	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, at))
+	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.KeepMoving(ctx, archive.ID, livestream.StorageGlacier, at.Add(time.Hour)))
+	back, err := s.Archives.EndRestore(ctx, archive.ID, at.Add(time.Minute))
+	require.NoError(t, err)
+	require.False(t, back)
+	require.Equal(t, livestream.StorageGlacier, mustRead(t, s, archive.ID).StorageClass)
+	back, err = s.Archives.EndRestore(ctx, archive.ID, at.Add(time.Minute+time.Second))
+	require.NoError(t, err)
+	require.True(t, back)
+	require.Equal(t, livestream.StorageStandard, mustRead(t, s, archive.ID).StorageClass)
+	require.False(t, moving())
+	requireCode(t, livestream.CodeArchiveNotFound, s.Archives.KeepMoving(ctx, uuid.New(), livestream.StorageGlacier, at))
 }

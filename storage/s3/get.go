@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -101,6 +102,9 @@ func (b *Bucket) Head(ctx context.Context, key string, request livestream.Object
 func unread(what string, err error) error {
 	if isMissing(err) {
 		return livestream.Errorf(livestream.CodeNotFound, "there is no such file")
+	}
+	if api := smithy.APIError(nil); errors.As(err, &api) && api.ErrorCode() == "InvalidObjectState" { // it went to GLACIER a moment ago
+		return livestream.Unavailable("this file", fmt.Errorf("%s: %w", what, err))
 	}
 	return edge(what, err)
 }
