@@ -18,7 +18,7 @@ type TierStore interface {
 	Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error)
 	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
 	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
-	EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error)
+	EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error)
 	Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error)
 	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
@@ -114,7 +114,8 @@ func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool
 //
 // Errors: archive_not_found.
 func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err error) {
-	if err := a.Store.BeginRestore(ctx, id, a.Now()); err != nil {
+	began := a.Now()
+	if err := a.Store.BeginRestore(ctx, id, began); err != nil {
 		return 0, edge(err)
 	}
 	keep := func(ctx context.Context) error {
@@ -139,7 +140,7 @@ func (a *Tiers) BringBack(ctx context.Context, id uuid.UUID) (waiting int, err e
 	if err != nil || waiting > 0 {
 		return waiting, edge(err)
 	}
-	back, err := a.Store.EndRestore(ctx, id, a.Now())
+	back, err := a.Store.EndRestore(ctx, id, began)
 	if err == nil && !back {
 		waiting = 1
 	}

@@ -29,7 +29,7 @@ type ArchiveWriter interface {
 	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
 	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
 	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
-	EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error)
+	EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error)
 	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
 }
@@ -83,8 +83,8 @@ func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, move
 }
 
 // EndRestore changes where an archive's media are; see the store.
-func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
-	ok, err := s.ArchiveStore.EndRestore(ctx, id, now)
+func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error) {
+	ok, err := s.ArchiveStore.EndRestore(ctx, id, began)
 	s.cache.wrote(ctx, err, playbackEntry(id))
 	return ok, err
 }

@@ -84,10 +84,10 @@ func (s *Archives) KeepMoving(ctx context.Context, id uuid.UUID, to livestream.S
 	return fail(ctx, "keep moving archive", err)
 }
 
-// EndRestore notes that an archive's media are back, and says whether they are: copies
-// of the move that it ended may still be under way.
-func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (bool, error) {
-	tag, err := s.db.primary.Exec(ctx, endRestoreSQL, id, now)
+// EndRestore notes that an archive's media are back, by a look that began at a time, and
+// says whether they are: copies of the move that it stopped may have come after it.
+func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, endRestoreSQL, id, began)
 	return tag.RowsAffected() == 1, fail(ctx, "end the restore of archive", err)
 }
 
