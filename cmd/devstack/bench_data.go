@@ -115,8 +115,11 @@ func (b *bench) creator(ctx context.Context, conn *pgx.Conn, tokens *auth.Tokens
 		return creator, err
 	}
 	for _, stream := range live.Data {
-		if err := creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil); err != nil {
-			return creator, err
+		err := until(ctx, time.Minute, func() (bool, error) {
+			return creator.Do(ctx, "POST", "/api/streams/"+stream.ID+"/end", nil, nil) == nil, nil
+		})
+		if err != nil {
+			return creator, fmt.Errorf("end stream %s: %w", stream.ID, err)
 		}
 	}
 	return creator, nil

@@ -122,8 +122,10 @@ func (b *benchStarts) prepare(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for _, c := range b.live {
-		group.Go(func() error {
-			return c.Do(ctx, "POST", "/api/streams", map[string]any{"title": "Benchmark", "record": false}, nil)
+		group.Go(func() error { // the queues may still be full of what an earlier run left
+			return until(ctx, time.Minute, func() (bool, error) {
+				return c.Do(ctx, "POST", "/api/streams", map[string]any{"title": "Benchmark", "record": false}, nil) == nil, nil
+			})
 		})
 	}
 	return group.Wait()
