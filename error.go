@@ -30,6 +30,7 @@ const (
 	CodeCannotFollowSelf        Code = "cannot_follow_self"
 	CodeCannotBlockSelf         Code = "cannot_block_self"
 	CodeBlocked                 Code = "blocked"
+	CodePushUnavailable         Code = "push_unavailable"
 	CodeStreamNotFound          Code = "stream_not_found"
 	CodeMessageNotFound         Code = "message_not_found"
 	CodeAlreadyStreaming        Code = "already_streaming"

@@ -39,41 +39,45 @@ type Config struct {
 	// believed; none by default.
 	TrustedProxies []string
 	Limits         Limits
+	// PushKey is the public key that browsers subscribe with; none can when it is empty.
+	PushKey string
 	// TipRanges narrow what a tip may be, by currency.
 	TipRanges map[string]livestream.AmountRange
 }
 
 // Deps are what the handlers work with.
 type Deps struct {
-	Tokens        Tokens
-	Passwords     Passwords
-	Sessions      Sessions
-	Logouts       Logouts
-	Users         Users
-	Follows       Follows
-	Streams       Streams
-	StreamRows    StreamRows
-	Viewers       Viewers
-	Chats         Chats
-	ChatEvents    ChatEvents
-	Moderators    ModeratorNews
-	Recordings    Recordings
-	Uploads       Uploads
-	Archives      Archives
-	Media         Media
-	Views         Views
-	MediaCookies  MediaCookies // nil where no CDN wants cookies
-	Notifications Notifications
-	Push          NotificationPublisher
-	Transactions  Transactions
-	StripeEvents  StripeEvents
-	Webhooks      Webhooks
-	Idempotency   IdempotencyKeys
-	Tickets       Tickets
-	Workflows     Workflows
-	Database      Database
-	LastWrites    LastWrites
-	RateLimiter   RateLimiter
+	Tokens            Tokens
+	Passwords         Passwords
+	Sessions          Sessions
+	Logouts           Logouts
+	Users             Users
+	Follows           Follows
+	Streams           Streams
+	StreamRows        StreamRows
+	Viewers           Viewers
+	Chats             Chats
+	ChatEvents        ChatEvents
+	Moderators        ModeratorNews
+	Recordings        Recordings
+	Uploads           Uploads
+	Archives          Archives
+	Media             Media
+	Views             Views
+	MediaCookies      MediaCookies // nil where no CDN wants cookies
+	Notifications     Notifications
+	Push              NotificationPublisher
+	PushSubscriptions PushSubscriptions
+	Browsers          Browsers
+	Transactions      Transactions
+	StripeEvents      StripeEvents
+	Webhooks          Webhooks
+	Idempotency       IdempotencyKeys
+	Tickets           Tickets
+	Workflows         Workflows
+	Database          Database
+	LastWrites        LastWrites
+	RateLimiter       RateLimiter
 	// Checks are what /ready asks, by name. Without "postgres" the API is down;
 	// without one of the others it is degraded.
 	Checks   map[string]func(context.Context) error

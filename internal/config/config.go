@@ -121,6 +121,12 @@ type Tokens struct {
 	PreviousKeyFiles []string `name:"jwt-previous-key-files" env:"JWT_PREVIOUS_KEY_FILES" sep:" " type:"path" help:"Keys whose access tokens are good too, private or public in PEM, separated by blanks: the last one after a rotation, the next one before it."`
 }
 
+// PushKeys are what browsers subscribe to pushes with, and what pushes are signed with.
+type PushKeys struct {
+	File          string   `name:"vapid-private-key-file" env:"VAPID_PRIVATE_KEY_FILE" type:"path" help:"P-256 private key, PKCS#8 in PEM (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256), that browsers subscribe with; they cannot when it is empty."`
+	PreviousFiles []string `name:"vapid-previous-key-files" env:"VAPID_PREVIOUS_KEY_FILES" sep:" " type:"path" help:"Keys that browsers have subscribed with before and are pushed to with still, separated by blanks."`
+}
+
 // Limits chooses a set of limits.
 type Limits struct {
 	Profile string `name:"limits" env:"LIMITS" default:"normal" enum:"normal,load" help:"normal, or load for a load test that comes from one address."`

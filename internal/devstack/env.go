@@ -31,6 +31,7 @@ type Env struct {
 	StripeWebhookSecret string
 	StripeMock          string // of a stack for tests
 	JWTKeyFile          string
+	VAPIDKeyFile        string
 	Binary              string // the product's
 	TemporalCLI         string
 	S3Dir               string // where buckets are folders
@@ -65,6 +66,7 @@ func (e *Env) fields() []struct {
 		{"STRIPE_WEBHOOK_SECRET", &e.StripeWebhookSecret, nil},
 		{"STRIPE_MOCK", &e.StripeMock, nil},
 		{"JWT_PRIVATE_KEY_FILE", &e.JWTKeyFile, nil},
+		{"VAPID_PRIVATE_KEY_FILE", &e.VAPIDKeyFile, nil},
 		{"LIVESTREAM_BIN", &e.Binary, nil},
 		{"TEMPORAL_CLI", &e.TemporalCLI, nil},
 		{"S3_DIR", &e.S3Dir, nil},

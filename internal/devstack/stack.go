@@ -5,7 +5,9 @@ package devstack
 
 import (
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
@@ -117,7 +119,15 @@ func (s *Stack) describe() error {
 	}
 	s.Env.StripeWebhookSecret, s.Env.StripeSecretKey = "whsec_devstack", "sk_test_devstack"
 	s.Env.JWTKeyFile = filepath.Join(s.options.Dir, "keys", "jwt.pem")
-	return makeKey(s.Env.JWTKeyFile)
+	err := makeKey(s.Env.JWTKeyFile, func() (any, error) {
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		return private, err
+	})
+	if err != nil {
+		return err
+	}
+	s.Env.VAPIDKeyFile = filepath.Join(s.options.Dir, "keys", "vapid.pem")
+	return makeKey(s.Env.VAPIDKeyFile, func() (any, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) })
 }
 
 // components starts the servers, and builds the product meanwhile.
@@ -313,12 +323,12 @@ func Running(dir string) bool {
 	return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil
 }
 
-// makeKey makes the key of the access tokens, once.
-func makeKey(file string) error {
+// makeKey makes a private key, once.
+func makeKey(file string, generate func() (any, error)) error {
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	_, private, err := ed25519.GenerateKey(rand.Reader)
+	private, err := generate()
 	if err != nil {
 		return fmt.Errorf("make a key: %w", err)
 	}

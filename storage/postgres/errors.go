@@ -52,7 +52,7 @@ func violation(constraint string) *livestream.Error {
 	case "idx_archives_stream_id", "archives_pkey":
 		return livestream.Errorf(livestream.CodeRecordingExists, "this stream has a recording already")
 	case "chat_bans_user_id_fkey", "chat_bans_banned_by_fkey", "chat_moderators_user_id_fkey", "chat_moderators_moderator_id_fkey",
-		"follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "inboxes_user_id_fkey", "blocks_user_id_fkey", "blocks_blocked_id_fkey",
+		"follows_follower_id_fkey", "follows_following_id_fkey", "sessions_user_id_fkey", "streams_user_id_fkey", "inboxes_user_id_fkey", "blocks_user_id_fkey", "push_subscriptions_user_id_fkey", "blocks_blocked_id_fkey",
 		"notification_settings_user_id_fkey", "transactions_sender_id_fkey", "transactions_recipient_id_fkey", "idempotency_keys_user_id_fkey":
 		return userNotFound()
 	case "chat_settings_stream_id_fkey", "chat_bans_stream_id_fkey", "uploads_stream_id_fkey", "transactions_stream_id_fkey", "notification_progress_stream_id_fkey":

@@ -189,6 +189,14 @@ func newBigStore(t *testing.T, url string, scale float64, seen *statements) *sto
 	require.NoError(t, postgres.Migrate(ctx, url, nil))
 	began := time.Now()
 	require.NoError(t, bigdata.Fill(ctx, url, bigdata.Options{Scale: scale}))
+	browsers, err := pgx.Connect(ctx, url)
+	require.NoError(t, err)
+	defer browsers.Close(ctx)
+	for _, sql := range []string{`INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
+		SELECT id, 'https://push.example.com/' || id, decode(repeat('04', 65), 'hex'), decode(repeat('00', 16), 'hex'), 'key' FROM users`, "ANALYZE push_subscriptions"} {
+		_, err := browsers.Exec(ctx, sql)
+		require.NoError(t, err)
+	}
 	t.Logf("filled at scale %v in %s", scale, time.Since(began).Round(time.Millisecond))
 	return storeAt(t, postgres.Config{URL: url, Tracer: seen})
 }
@@ -611,6 +619,38 @@ func calls(s *store) map[string]call {
 		"last notification":   {do: func(ctx context.Context) error { _, err := s.Notifications.LastSeq(ctx, star); return err }},
 		"mark some read": {do: func(ctx context.Context) error {
 			return s.Notifications.MarkRead(ctx, star, []uuid.UUID{newID(), newID()})
+		}},
+		"browsers that are told": {do: func(ctx context.Context) error {
+			subscription, err := s.Browsers.Subscribe(ctx, livestream.PushSubscription{
+				UserID: member, Endpoint: "https://push.example.com/one", Key: make([]byte, 65), Secret: make([]byte, 16), ServerKey: "key",
+			})
+			if err != nil {
+				return err
+			}
+			return s.Browsers.Unsubscribe(ctx, member, subscription.ID)
+		}},
+		// Of 100 subscriptions: the subscription and the notification.
+		"due pushes": {rows: 300, do: func(ctx context.Context) error {
+			for _, push := range []livestream.NotificationPush{
+				{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(2000)}},
+				{Key: "new_follower:1", User: &member},
+			} {
+				if _, err := s.Browsers.Any(ctx, push); err != nil {
+					return err
+				}
+				due, err := s.Browsers.Due(ctx, push, push.Before(), 100)
+				if err != nil {
+					return err
+				}
+				ids := []uuid.UUID{newID()}
+				for _, d := range due {
+					ids = append(ids, d.Subscription.ID)
+				}
+				if _, err := s.Browsers.DueOf(ctx, push, ids); err != nil {
+					return err
+				}
+			}
+			return s.Browsers.DeleteDead(ctx, []uuid.UUID{newID(), newID()})
 		}},
 		"unread count": {do: func(ctx context.Context) error { _, err := s.Notifications.Unread(ctx, star); return err }},
 		"make months": {do: func(ctx context.Context) error {

@@ -33,6 +33,7 @@ type store struct {
 	Recordings    *postgres.Recordings
 	Archives      *postgres.Archives
 	Notifications *postgres.Notifications
+	Browsers      *postgres.PushSubscriptions
 	Transactions  *postgres.Transactions
 	Refunds       *postgres.Refunds
 	Disputes      *postgres.Disputes
@@ -56,7 +57,7 @@ func storeAt(tb testing.TB, config postgres.Config) *store {
 	require.NoError(tb, err)
 	tb.Cleanup(db.Close)
 	return &store{
-		DB: db, URL: direct, Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
+		DB: db, URL: direct, Browsers: postgres.NewPushSubscriptions(db), Users: postgres.NewUsers(db), Sessions: postgres.NewSessions(db), Follows: postgres.NewFollows(db),
 		Streams: postgres.NewStreams(db), Recordings: postgres.NewRecordings(db), Archives: postgres.NewArchives(db),
 		Notifications: postgres.NewNotifications(db), Transactions: postgres.NewTransactions(db), Refunds: postgres.NewRefunds(db), Disputes: postgres.NewDisputes(db), Keys: postgres.NewIdempotencyKeys(db),
 		StripeEvents: postgres.NewStripeEvents(db),
