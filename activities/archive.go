@@ -44,6 +44,7 @@ type Archives struct {
 	Objects    ObjectRemover
 	Notify     Notifier
 	Push       NotificationPublisher
+	Browsers   Browsers
 	Now        func() time.Time
 }
 
@@ -72,10 +73,11 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 	if err != nil {
 		return edge(err)
 	}
-	if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, User: &archive.UserID}); err != nil {
+	push := livestream.NotificationPush{Key: key, At: *archive.ReadyAt, User: &archive.UserID}
+	if err := a.Push.Publish(ctx, push); err != nil {
 		activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
 	}
-	return nil
+	return edge(a.Browsers.Ring(ctx, push))
 }
 
 // Fail says why there is no archive. One that was deleted meanwhile needs no

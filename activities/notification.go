@@ -32,6 +32,7 @@ type Notifications struct {
 	Store    NotificationStore
 	Timeline TimelineStore
 	Push     NotificationPublisher
+	Browsers Browsers
 	Now      func() time.Time
 }
 
@@ -116,16 +117,19 @@ func (a *Notifications) Plan(ctx context.Context, in PlanInput) ([]livestream.Fo
 
 // NotifyRange writes the notifications of one range of followers in one
 // statement and has those that are connected told. The rows are what counts: a
-// push that is lost is made up for when the client next asks.
+// push that is lost is made up for when the client next asks. Their browsers are rung
+// by a workflow, which is there when this has worked.
 func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
 	result, err := a.Store.NotifyRange(ctx, live, r)
 	if err != nil {
 		return result, edge(err)
 	}
 	if result.Notified > 0 {
-		_ = a.Push.Publish(ctx, livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r})
+		push := livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r}
+		_ = a.Push.Publish(ctx, push)
+		err = a.Browsers.Ring(ctx, push)
 	}
-	return result, nil
+	return result, edge(err)
 }
 
 // SaveProgress keeps how far the fan-out is.

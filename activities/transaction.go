@@ -38,12 +38,13 @@ type UserReader interface {
 
 // Transactions are the steps of a payment.
 type Transactions struct {
-	Store  TransactionStore
-	Stripe PaymentProvider
-	Users  UserReader
-	Chat   ChatAppender
-	Push   NotificationPublisher
-	Now    func() time.Time
+	Store    TransactionStore
+	Stripe   PaymentProvider
+	Users    UserReader
+	Chat     ChatAppender
+	Push     NotificationPublisher
+	Browsers Browsers
+	Now      func() time.Time
 	// Hold is how long a creator's part of a payment stays pending.
 	Hold time.Duration
 	// Limits are what one payer may send.
@@ -210,6 +211,9 @@ func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) (TransactionRow
 	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), User: &settled.RecipientID}
 	if err := a.Push.Publish(ctx, push); err != nil {
 		activity.GetLogger(ctx).Warn("push tip_received", "transaction_id", id, "error", err)
+	}
+	if err := a.Browsers.Ring(ctx, push); err != nil {
+		return TransactionRow{}, edge(err)
 	}
 	return transactionRowOf(settled), nil
 }

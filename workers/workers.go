@@ -20,6 +20,7 @@ import (
 type Activities struct {
 	Streams       *activities.Streams
 	Notifications *activities.Notifications
+	Pushes        *activities.Pushes
 	Archives      *activities.Archives
 	Media         *activities.Media
 	Transactions  *activities.Transactions
@@ -35,7 +36,7 @@ type Activities struct {
 
 // Queues lists the queues that a worker can serve.
 var Queues = []string{
-	workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueueTranscode, workflows.QueuePayment,
+	workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueueTranscode, workflows.QueuePayment, workflows.QueuePush,
 }
 
 // stopTimeout is how long a worker that is told to stop lets its activities
@@ -49,6 +50,18 @@ const notifyRangesPerSecond = 200
 // notifyRangesAtOnce leaves most of a worker's ten connections to what callers
 // wait for: fan-outs would take all of them otherwise, and starts would wait.
 const notifyRangesAtOnce = 4
+
+// pushesPerSecond bounds how many deliveries to browsers begin in a second, over all
+// workers together, and pushesAtOnce how many a process has under way: each has up to
+// 25 requests open. What is sent in a second is the sender's own limit.
+const (
+	pushesPerSecond = 50
+	pushesAtOnce    = 8
+)
+
+// pushHeartbeats is the time between two heartbeats that reach Temporal: what browsers
+// were told since is told again when the worker is killed.
+const pushHeartbeats = time.Second
 
 // Limits are what is configured of the queues.
 type Limits struct {
@@ -70,6 +83,10 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 		options.MaxConcurrentActivityExecutionSize = notifyRangesAtOnce
 	case workflows.QueuePayment:
 		options.TaskQueueActivitiesPerSecond = float64(limits.PaymentsPerSecond)
+	case workflows.QueuePush:
+		options.TaskQueueActivitiesPerSecond = pushesPerSecond
+		options.MaxConcurrentActivityExecutionSize = pushesAtOnce
+		options.MaxHeartbeatThrottleInterval = pushHeartbeats
 	case workflows.QueueTranscode:
 		// FFmpeg uses two cores well; more encoders at once only slow each other.
 		options.MaxConcurrentActivityExecutionSize = max(1, runtime.NumCPU()/2)
@@ -85,6 +102,9 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 	case workflows.QueueNotify:
 		w.RegisterWorkflow(workflows.NotifyFollowers)
 		w.RegisterActivity(a.Notifications)
+	case workflows.QueuePush:
+		w.RegisterWorkflow(workflows.PushToBrowsers)
+		w.RegisterActivity(a.Pushes)
 	case workflows.QueueArchive:
 		w.RegisterWorkflow(workflows.Archive)
 		w.RegisterWorkflow(workflows.DeleteArchive)

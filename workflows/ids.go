@@ -1,6 +1,10 @@
 package workflows
 
-import "github.com/google/uuid"
+import (
+	"github.com/google/uuid"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+)
 
 // Task queues. Each has its own workers and limits, see package workers.
 const (
@@ -9,6 +13,7 @@ const (
 	QueueArchive   = "archive"
 	QueueTranscode = "transcode"
 	QueuePayment   = "payment"
+	QueuePush      = "push"
 )
 
 // StreamID is the id of a stream's workflow.
@@ -16,6 +21,11 @@ func StreamID(stream uuid.UUID) string { return "stream/" + stream.String() }
 
 // NotifyID is the id of the fan-out that tells a stream's followers.
 func NotifyID(stream uuid.UUID) string { return "notify/" + stream.String() }
+
+// PushID is the id of the workflow that tells the browsers of a push's recipients.
+func PushID(push livestream.NotificationPush) string {
+	return "push/" + push.Key + "/" + push.Upto().String()
+}
 
 // ArchiveID is the id of an archive's workflow.
 func ArchiveID(archive uuid.UUID) string { return "archive/" + archive.String() }

@@ -213,6 +213,20 @@ func page(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// pushing is for telling browsers: of a range of followers up to tens of thousands, whose
+// services may be busy. Heartbeats tell of each. After a day nothing is of use any more.
+func pushing(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		ScheduleToCloseTimeout: 24 * time.Hour,
+		StartToCloseTimeout:    2 * time.Hour,
+		HeartbeatTimeout:       30 * time.Second,
+		RetryPolicy: &temporal.RetryPolicy{
+			InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: time.Minute,
+		},
+		Summary: summary,
+	})
+}
+
 // abandoned is for a workflow that goes on by itself when its parent is done.
 func abandoned(ctx workflow.Context, id, queue, summary string, attributes temporal.SearchAttributes) workflow.Context {
 	return workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{

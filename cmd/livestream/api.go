@@ -13,6 +13,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/cdn"
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/stripe"
+	"github.com/livestream-pro/livestream-pro/internal/webpush"
 	"github.com/livestream-pro/livestream-pro/storage/cached"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
@@ -26,6 +27,7 @@ type apiCmd struct {
 	config.Public
 	config.Media
 	config.Tokens
+	config.PushKeys
 	config.Limits
 	config.Proxies
 	config.Requests
@@ -97,6 +99,12 @@ func (c *apiCmd) Run(ctx context.Context) error {
 			return err
 		}
 	}
+	var pushKeys webpush.Keys
+	if c.PushKeys.File != "" {
+		if pushKeys, err = webpush.LoadKeys(c.PushKeys.File); err != nil {
+			return err
+		}
+	}
 	rows, err := o.openStores(db, cache)
 	if err != nil {
 		return err
@@ -113,22 +121,23 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	var (
-		workflows = client.New(temporal)
-		push      = redis.NewNotifications(cache)
-		chats     = postgres.NewChats(db)
-		limiter   = redis.NewRateLimiter(cache)
+		workflows     = client.New(temporal)
+		subscriptions = postgres.NewPushSubscriptions(db)
+		push          = redis.NewNotifications(cache)
+		chats         = postgres.NewChats(db)
+		limiter       = redis.NewRateLimiter(cache)
 	)
 	if err := o.registry.Register(limiter); err != nil {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{
-		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges,
+		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges, PushKey: pushKeys.Public,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,
 		Streams: rows.streams, StreamRows: postgres.NewStreams(db), Viewers: cached.NewViewers(redis.NewPresence(cache)), Recordings: rows.recordings, Uploads: bucket,
 		Archives: rows.archives, Media: media, MediaCookies: cookies, Views: redis.NewViews(cache),
-		Notifications: postgres.NewNotifications(db), Push: push,
+		Notifications: postgres.NewNotifications(db), Push: push, PushSubscriptions: subscriptions, Browsers: client.NewBrowsers(workflows, subscriptions),
 		Transactions: postgres.NewTransactions(db), StripeEvents: postgres.NewStripeEvents(db), Webhooks: webhooks,
 		Chats: chats, ChatEvents: redis.NewChat(cache, chats), Moderators: push,
 		Idempotency: postgres.NewIdempotencyKeys(db), Tickets: redis.NewTickets(cache), Workflows: workflows,

@@ -18,6 +18,7 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/config"
 	"github.com/livestream-pro/livestream-pro/internal/ffmpeg"
 	"github.com/livestream-pro/livestream-pro/internal/telemetry"
+	"github.com/livestream-pro/livestream-pro/internal/webpush"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/storage/s3"
@@ -27,7 +28,7 @@ import (
 )
 
 type workerCmd struct {
-	Queues  []string `required:"" env:"QUEUES" help:"Task queues to serve, separated by commas: stream, notify, archive, transcode, payment."`
+	Queues  []string `required:"" env:"QUEUES" help:"Task queues to serve, separated by commas: stream, notify, archive, transcode, payment, push."`
 	Scratch string   `name:"scratch-dir" env:"SCRATCH_DIR" type:"path" help:"Folder in which this process makes one for files that are being worked on; the system's own when it is empty."`
 
 	config.Log
@@ -40,6 +41,8 @@ type workerCmd struct {
 	config.Stripe
 	config.Payments
 	config.Tiers
+	config.PushKeys
+	config.Pushing
 }
 
 // Run serves the queues until ctx ends.
@@ -78,7 +81,7 @@ func (c *workerCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer closeScratch()
-	steps, err := c.activities(db, cache, bucket, o, scratch)
+	steps, err := c.activities(db, cache, bucket, steer.New(temporal), o, scratch)
 	if err != nil {
 		return err
 	}
@@ -134,7 +137,7 @@ func ensureSchedules(ctx context.Context, temporal *steer.Client, queue string, 
 	}
 }
 
-func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, o *observed, scratch string) (workers.Activities, error) {
+func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.Bucket, temporal *steer.Client, o *observed, scratch string) (workers.Activities, error) {
 	rows, err := o.openStores(db, cache)
 	if err != nil {
 		return workers.Activities{}, err
@@ -143,6 +146,8 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		notifications = postgres.NewNotifications(db)
 		chat          = redis.NewChat(cache, postgres.NewChats(db))
 		push          = redis.NewNotifications(cache)
+		subscriptions = postgres.NewPushSubscriptions(db)
+		browsers      = steer.NewBrowsers(temporal, subscriptions)
 		now           = func() time.Time { return time.Now().UTC() }
 	)
 	steps := workers.Activities{
@@ -150,10 +155,10 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Store: rows.streams, Recordings: rows.recordings, Uploads: bucket,
 			Viewers: redis.NewPresence(cache), Chat: chat, Now: now,
 		},
-		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Now: now},
+		Notifications: &activities.Notifications{Store: notifications, Timeline: rows.streams, Push: push, Browsers: browsers, Now: now},
 		Housekeeping:  &activities.Housekeeping{Notifications: notifications, Keys: postgres.NewIdempotencyKeys(db), Sessions: postgres.NewSessions(db), StripeEvents: postgres.NewStripeEvents(db), Views: postgres.NewViews(db), Now: now},
 		Views:         &activities.Views{Counts: redis.NewViews(cache), Store: postgres.NewViews(db)},
-		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Now: now},
+		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Browsers: browsers, Now: now},
 	}
 	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Rules: tierRules(c.Tiers), Now: now}
 	orphans, err := telemetry.NewOrphans(o.registry)
@@ -168,7 +173,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		}
 		payments := postgres.NewTransactions(db)
 		steps.Transactions = &activities.Transactions{
-			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Now: now, Hold: c.Hold,
+			Store: payments, Stripe: provider, Users: rows.users, Chat: chat, Push: push, Browsers: browsers, Now: now, Hold: c.Hold,
 			Limits: livestream.TipLimits{HourlyCount: c.HourlyCount, DailyCount: c.DailyCount, HourlyAmount: c.HourlyAmount, DailyAmount: c.DailyAmount},
 		}
 		refunds := postgres.NewRefunds(db)
@@ -185,6 +190,22 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 			Books: books, Findings: books, Stripe: provider, Payments: payments, Refunds: refunds, Disputes: disputes, Counter: differences,
 			Now: now, Hold: c.Hold,
 		}
+	}
+	if slices.Contains(c.Queues, workflows.QueuePush) {
+		if c.PushKeys.File == "" {
+			return steps, errors.New("queue push needs a key: VAPID_PRIVATE_KEY_FILE")
+		}
+		keys, err := webpush.LoadKeys(c.PushKeys.File, c.PushKeys.PreviousFiles...)
+		if err != nil {
+			return steps, err
+		}
+		sender, err := webpush.New(webpush.Config{
+			Keys: keys, Contact: c.Contact, PerSecond: c.PerSecond, AllowLoopback: c.AllowLoopback, Registry: o.registry,
+		})
+		if err != nil {
+			return steps, err
+		}
+		steps.Pushes = &activities.Pushes{Store: subscriptions, Sender: sender}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
 		tool, err := ffmpeg.New(ffmpeg.Config{})

@@ -127,6 +127,13 @@ type PushKeys struct {
 	PreviousFiles []string `name:"vapid-previous-key-files" env:"VAPID_PREVIOUS_KEY_FILES" sep:" " type:"path" help:"Keys that browsers have subscribed with before and are pushed to with still, separated by blanks."`
 }
 
+// Pushing is how browsers are told.
+type Pushing struct {
+	Contact       string `name:"vapid-contact" env:"VAPID_CONTACT" help:"Whom the push services of browsers write to when something is wrong: mailto:somebody@example.com or an https address; needed where they are pushed to."`
+	PerSecond     int    `name:"web-pushes-per-second" env:"WEB_PUSHES_PER_SECOND" default:"200" help:"Messages to browsers that this process sends in a second."`
+	AllowLoopback bool   `name:"web-push-allow-loopback" env:"WEB_PUSH_ALLOW_LOOPBACK" help:"Whether browsers may give addresses of this machine: for tests and development alone."`
+}
+
 // Limits chooses a set of limits.
 type Limits struct {
 	Profile string `name:"limits" env:"LIMITS" default:"normal" enum:"normal,load" help:"normal, or load for a load test that comes from one address."`

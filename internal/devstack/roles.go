@@ -20,7 +20,7 @@ type Role struct {
 // variables that replace those of env.
 func NewRole(env Env, dir, name, address string, args []string, overrides ...string) *Role {
 	// Nothing stands before the roles that would have to notice that one drains.
-	vars := append(env.Variables(), "LISTEN="+address, "SCRATCH_DIR="+filepath.Join(dir, "scratch-"+name), "DRAIN_NOTICE=0s")
+	vars := append(env.Variables(), "VAPID_CONTACT=mailto:operator@example.com", "WEB_PUSH_ALLOW_LOOPBACK=true", "LISTEN="+address, "SCRATCH_DIR="+filepath.Join(dir, "scratch-"+name), "DRAIN_NOTICE=0s")
 	return &Role{
 		Process: &Process{Name: name, Path: env.Binary, Args: args, Env: append(vars, overrides...), Dir: dir},
 		Address: address,
@@ -41,7 +41,7 @@ func (r *Role) Ready(ctx context.Context) error {
 }
 
 // WorkerQueues are the queues of the role worker; the role transcode has its own.
-const WorkerQueues = "stream,notify,archive,payment"
+const WorkerQueues = "stream,notify,archive,payment,push"
 
 // roles starts the product's processes and watches over them.
 func (s *Stack) roles(ctx context.Context) error {

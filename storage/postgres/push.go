@@ -43,8 +43,9 @@ DELETE FROM push_subscriptions WHERE id IN (
 	unsubscribeSQL = `-- name: push_subscriptions.unsubscribe
 DELETE FROM push_subscriptions WHERE user_id = $1 AND id = $2`
 
+	// The first one after the cursor says it: it is one look into the index.
 	anySubscriptionSQL = `-- name: push_subscriptions.any
-SELECT EXISTS (SELECT FROM push_subscriptions WHERE (user_id, id) > ($1, $2) AND user_id <= $3)`
+SELECT coalesce((SELECT user_id FROM push_subscriptions WHERE (user_id, id) > ($1, $2) ORDER BY user_id, id LIMIT 1) <= $3, false)`
 
 	duePushesSQL = `-- name: push_subscriptions.due
 ` + due + `

@@ -112,7 +112,7 @@ func TestDuePushesFollowWhatRings(t *testing.T) {
 	rung, deaf, full, reader := follower(3), follower(1), follower(1), follower(1)
 	follower(0)
 	require.NoError(t, s.Notifications.SetSettings(ctx, deaf, livestream.NotificationSettings{}))
-	s.MustExec(t, "INSERT INTO inboxes (user_id, last_seq, rung, rung_since) VALUES ($1, 0, $2, now())", full, livestream.RingsPerHour)
+	s.MustExec(t, "INSERT INTO inboxes (user_id, last_seq, rung, rung_since) VALUES ($1, 1, $2, now())", full, livestream.RingsPerHour)
 	s.mustSubscribe(t, s.MustCreateUser(t).ID) // follows nobody
 	stream := s.MustCreateStream(t, creator.ID)
 	live := livestream.GoLive{StreamID: stream.ID, CreatorID: creator.ID, Title: "t", Before: time.Now().UTC().Truncate(time.Microsecond)}
