@@ -72,6 +72,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"hold_refunded":          nil,
 	"event_applied":          eventApplied,
 	"event_foreign":          eventForeign,
+	"push_sent":              nil, // needs a push service
 	"housekeeping":           scheduled("housekeeping"),
 	"reconciliation":         scheduled("reconciliation"),
 	"views":                  scheduled("views"),
@@ -124,6 +125,11 @@ func recordAll(t *testing.T, dir string) {
 		first, last := notifyContinued(s)
 		s.record(dir, "notify_continued", first.workflowID, first.runID)
 		s.record(dir, "notify_continuation", last.workflowID, last.runID)
+	})
+	t.Run("with a push service", func(t *testing.T) {
+		t.Parallel()
+		s, service := newPushStack(t)
+		s.record(dir, "push_sent", pushSent(s, service), "")
 	})
 	t.Run("without Stripe", func(t *testing.T) {
 		t.Parallel()

@@ -30,9 +30,7 @@ func (s *Server) Follow(ctx context.Context, request FollowRequestObject) (Follo
 		if err := s.deps.Push.Publish(ctx, *ring); err != nil {
 			s.deps.Log.Warn("push new_follower", zap.Error(err)) // it is in the inbox
 		}
-		if err := s.deps.Browsers.Ring(ctx, *ring); err != nil {
-			s.deps.Log.Warn("ring browsers of new_follower", zap.Error(err))
-		}
+		go s.ringBrowsers(context.WithoutCancel(ctx), *ring)
 	}
 	return Follow204Response{}, nil
 }

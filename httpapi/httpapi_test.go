@@ -34,6 +34,8 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/stripe"
 	"github.com/livestream-pro/livestream-pro/internal/stripesim"
 	"github.com/livestream-pro/livestream-pro/internal/telemetry"
+	"github.com/livestream-pro/livestream-pro/internal/webpush"
+	"github.com/livestream-pro/livestream-pro/internal/webpush/webpushtest"
 	"github.com/livestream-pro/livestream-pro/storage/postgres"
 	"github.com/livestream-pro/livestream-pro/storage/redis"
 	"github.com/livestream-pro/livestream-pro/storage/s3"
@@ -66,6 +68,10 @@ type product struct {
 	redis      *driver.Client
 	views      *activities.Views
 
+	pushes   *webpushtest.Service
+	temporal temporal.Client
+	pushKey  string // of the product
+
 	presence *redis.Presence
 	metrics  *prometheus.Registry // of the queries
 }
@@ -74,6 +80,7 @@ type product struct {
 type options struct {
 	databaseURL, redisURL, temporalAddress string
 	noWorkers                              bool
+	noPushes                               bool // to browsers
 	// limits of zero are so high that no test meets them.
 	limits httpapi.Limits
 	log    *zap.Logger // nil logs nothing
@@ -172,6 +179,7 @@ func newProduct(tb testing.TB, o options) *product {
 	})
 	require.NoError(tb, err)
 	tb.Cleanup(connection.Close)
+	p.temporal = connection
 	_, private, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(tb, err)
 	p.tokens, err = auth.NewTokens(private, time.Now)
@@ -194,14 +202,26 @@ func newProduct(tb testing.TB, o options) *product {
 
 	now := func() time.Time { return time.Now().UTC() }
 	push, wf := redis.NewNotifications(cache), client.New(connection)
+	subscriptions := postgres.NewPushSubscriptions(p.db)
+	browsers := client.NewBrowsers(wf, subscriptions)
+	keys, err := webpush.LoadKeys(env.VAPIDKeyFile)
+	require.NoError(tb, err)
+	p.pushes = webpushtest.New(tb)
+	sender, err := webpush.New(webpush.Config{
+		Keys: keys, Contact: "mailto:operator@example.com", AllowLoopback: true, Roots: webpushtest.Roots(p.pushes), Registry: prometheus.NewRegistry(),
+	})
+	require.NoError(tb, err)
+	if !o.noPushes {
+		p.pushKey = keys.Public
+	}
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits,
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits, PushKey: p.pushKey,
 		TipRanges: map[string]livestream.AmountRange{"jpy": {Min: 200, Max: 5000}},
 	}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,
 		Users: postgres.NewUsers(p.db), Follows: postgres.NewFollows(p.db), Streams: streams, StreamRows: streams, Viewers: redis.NewPresence(cache),
 		Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Archives: postgres.NewArchives(p.db), Media: media, MediaCookies: o.cookies, Views: redis.NewViews(cache),
-		Notifications: notifications, Push: push, Transactions: postgres.NewTransactions(p.db),
+		Notifications: notifications, Push: push, PushSubscriptions: subscriptions, Browsers: browsers, Transactions: postgres.NewTransactions(p.db),
 		StripeEvents: postgres.NewStripeEvents(p.db), Webhooks: webhooks, Idempotency: postgres.NewIdempotencyKeys(p.db),
 		Chats: p.chats, ChatEvents: p.chat, Moderators: push,
 		Tickets: redis.NewTickets(cache), Workflows: wf, Database: p.db, LastWrites: redis.NewLastWrites(cache),
@@ -219,15 +239,16 @@ func newProduct(tb testing.TB, o options) *product {
 		Streams: &activities.Streams{
 			Store: streams, Recordings: postgres.NewRecordings(p.db), Uploads: p.bucket, Viewers: redis.NewPresence(cache), Chat: p.chat, Now: now,
 		},
-		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Now: now},
+		Notifications: &activities.Notifications{Store: notifications, Timeline: streams, Push: push, Browsers: browsers, Now: now},
+		Pushes:        &activities.Pushes{Store: subscriptions, Sender: sender},
 		Archives: &activities.Archives{
-			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: media, Notify: notifications, Push: push, Now: now,
+			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: media, Notify: notifications, Push: push, Browsers: browsers, Now: now,
 		},
 		Views:   p.views,
 		Tiers:   &activities.Tiers{Store: postgres.NewArchives(p.db), Objects: p.bucket, Notify: notifications, Push: push, Now: now},
 		Orphans: &activities.Orphans{}, // it runs in the end-to-end tests
 		Transactions: &activities.Transactions{
-			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Now: now, Hold: time.Hour,
+			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Browsers: browsers, Now: now, Hold: time.Hour,
 		},
 		Refunds: &activities.Refunds{Store: postgres.NewRefunds(p.db), Payments: postgres.NewTransactions(p.db), Stripe: provider, Now: now, Hold: time.Hour},
 		StripeEvents: &activities.StripeEvents{
@@ -235,7 +256,7 @@ func newProduct(tb testing.TB, o options) *product {
 		},
 		Reconciliation: &activities.Reconciliation{}, // it runs in the end-to-end tests
 	}
-	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment} {
+	for _, queue := range []string{workflows.QueueStream, workflows.QueueNotify, workflows.QueueArchive, workflows.QueuePayment, workflows.QueuePush} {
 		w, err := workers.New(connection, queue, steps, workers.Limits{}, func(err error) { tb.Log("a worker ended", err) })
 		require.NoError(tb, err)
 		require.NoError(tb, w.Start())

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -65,4 +66,13 @@ func base64URL(text string) []byte {
 
 func pushUnavailable() error {
 	return livestream.Errorf(livestream.CodePushUnavailable, "browsers are not pushed to here")
+}
+
+// ringBrowsers rings behind the answer, which does not wait for Temporal. Ring has a
+// deadline of its own; what it fails to ring, or this process takes with it, is in the
+// inbox.
+func (s *Server) ringBrowsers(ctx context.Context, push livestream.NotificationPush) {
+	if err := s.deps.Browsers.Ring(ctx, push); err != nil {
+		s.deps.Log.Warn("ring browsers", zap.String("key", push.Key), zap.Error(err))
+	}
 }

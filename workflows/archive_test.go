@@ -78,7 +78,7 @@ func (b bin) DeletePrefix(_ context.Context, prefix string) error {
 // FFmpeg elsewhere; probes are the answers of the probe, one an attempt.
 func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
-	env.RegisterActivity(&activities.Archives{Store: s, Recordings: s, Objects: bin{s}, Timeline: s, Notify: s, Push: &audience{}, Now: time.Now})
+	env.RegisterActivity(&activities.Archives{Store: s, Recordings: s, Objects: bin{s}, Timeline: s, Notify: s, Push: &audience{}, Browsers: &audience{}, Now: time.Now})
 	var media *activities.Media
 	env.RegisterActivity(media)
 	attempt := 0

@@ -79,10 +79,11 @@ func (a *audience) SaveProgress(_ context.Context, _ uuid.UUID, p livestream.Not
 }
 
 func (a *audience) Publish(context.Context, livestream.NotificationPush) error { return nil }
+func (a *audience) Ring(context.Context, livestream.NotificationPush) error    { return nil }
 
 func notifyEnvironment(t *testing.T, a *audience) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
-	env.RegisterActivity(&activities.Notifications{Store: a, Timeline: a, Push: a, Now: time.Now})
+	env.RegisterActivity(&activities.Notifications{Store: a, Timeline: a, Push: a, Browsers: a, Now: time.Now})
 	return env
 }
 

@@ -31,7 +31,7 @@ func TestRecordedHistoriesReplay(t *testing.T) {
 			require.NoError(t, replayer(t).ReplayWorkflowHistoryFromJSONFile(quiet(t), file))
 		})
 	}
-	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true, "reconciliation": true, "tiers": true, "orphans": true}, seen)
+	require.Equal(t, map[string]bool{"stream": true, "notify": true, "archive": true, "payment": true, "refund": true, "hold": true, "event": true, "housekeeping": true, "views": true, "reconciliation": true, "tiers": true, "orphans": true, "push": true}, seen)
 }
 
 func TestHistoryOfAnotherWorkflowDoesNotReplay(t *testing.T) {
@@ -65,6 +65,7 @@ func replayer(t *testing.T) worker.WorkflowReplayer {
 	replayer := worker.NewWorkflowReplayer()
 	replayer.RegisterWorkflow(workflows.Stream)
 	replayer.RegisterWorkflow(workflows.NotifyFollowers)
+	replayer.RegisterWorkflow(workflows.PushToBrowsers)
 	replayer.RegisterWorkflow(workflows.Archive)
 	replayer.RegisterWorkflow(workflows.DeleteArchive)
 	replayer.RegisterWorkflow(workflows.Payment)

@@ -125,7 +125,7 @@ func says(intent livestream.PaymentIntent) func(int, string) (livestream.Payment
 func paymentEnvironment(t *testing.T, s *till) *testsuite.TestWorkflowEnvironment {
 	env := newEnvironment(t)
 	env.RegisterWorkflow(workflows.Hold)
-	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Now: time.Now})
+	env.RegisterActivity(&activities.Transactions{Store: s, Stripe: s, Chat: noChat{}, Push: &audience{}, Browsers: &audience{}, Now: time.Now})
 	return env
 }
 

@@ -30,12 +30,12 @@ func NewBrowsers(c *Client, subscriptions PushSubscriptions) *Browsers {
 // happen. Ringing again does nothing more, and neither does a push whose recipients
 // have no browsers. Errors: unavailable.
 func (b *Browsers) Ring(ctx context.Context, push livestream.NotificationPush) error {
+	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
+	defer cancel()
 	any, err := b.subscriptions.Any(ctx, push)
 	if err != nil || !any {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, workflows.StartDeadline)
-	defer cancel()
 	_, err = b.client.temporal.ExecuteWorkflow(ctx, client.StartWorkflowOptions{
 		ID:                       workflows.PushID(push),
 		TaskQueue:                workflows.QueuePush,

@@ -1,0 +1,210 @@
+package httpapi_test
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	livestream "github.com/livestream-pro/livestream-pro"
+	"github.com/livestream-pro/livestream-pro/internal/webpush/webpushtest"
+)
+
+// mustSubscribe gives a member a browser that is told.
+func (c *caller) mustSubscribe(at *webpushtest.Service) *webpushtest.Browser {
+	c.t.Helper()
+	b := at.Subscribe(c.t, c.get("/api/push-key").ok(c.t, http.StatusOK).text(c.t, "public_key"))
+	c.post("/api/push-subscriptions", b.JSON()).ok(c.t, http.StatusCreated)
+	return b
+}
+
+func TestBrowsersSubscribe(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	require.Equal(t, p.pushKey, ada.get("/api/push-key").ok(t, http.StatusOK).text(t, "public_key"))
+	b := p.pushes.Subscribe(t, p.pushKey)
+
+	first := ada.post("/api/push-subscriptions", b.JSON()).ok(t, http.StatusCreated)
+	require.Equal(t, b.Endpoint, first.text(t, "endpoint"))
+	require.NotContains(t, string(first.body), "keys", "nobody needs them back")
+	id := first.text(t, "id")
+	require.Equal(t, id, ada.post("/api/push-subscriptions", b.JSON()).ok(t, http.StatusCreated).text(t, "id"))
+	require.Equal(t, id, bob.post("/api/push-subscriptions", b.JSON()).ok(t, http.StatusCreated).text(t, "id"), "who uses the browser now")
+
+	ada.do(http.MethodDelete, "/api/push-subscriptions/"+id, nil).ok(t, http.StatusNoContent)
+	require.EqualValues(t, 1, p.number(t, "SELECT count(*) FROM push_subscriptions WHERE user_id = $1", bob.id), "another's is left alone")
+	for range 2 {
+		bob.do(http.MethodDelete, "/api/push-subscriptions/"+id, nil).ok(t, http.StatusNoContent)
+	}
+	require.Zero(t, p.number(t, "SELECT count(*) FROM push_subscriptions WHERE user_id = $1", bob.id))
+
+	for range livestream.MaxPushSubscriptions + 2 {
+		ada.mustSubscribe(p.pushes)
+	}
+	require.EqualValues(t, livestream.MaxPushSubscriptions, p.number(t, "SELECT count(*) FROM push_subscriptions WHERE user_id = $1", ada.id))
+}
+
+func TestWhatIsNoSubscription(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	encode := base64.RawURLEncoding.EncodeToString
+	good := p.pushes.Subscribe(t, p.pushKey)
+	compressed := append([]byte{2}, good.Key()[1:33]...)
+	beside := append([]byte{}, good.Key()...)
+	beside[64] ^= 1
+	for name, c := range map[string]struct {
+		change func(in, keys map[string]any)
+		field  string
+	}{
+		"no endpoint":            {func(in, _ map[string]any) { delete(in, "endpoint") }, "endpoint"},
+		"without TLS":            {func(in, _ map[string]any) { in["endpoint"] = "http://push.example.com/x" }, "endpoint"},
+		"another scheme":         {func(in, _ map[string]any) { in["endpoint"] = "javascript:alert(1)" }, "endpoint"},
+		"no host":                {func(in, _ map[string]any) { in["endpoint"] = "https:///x" }, "endpoint"},
+		"a password":             {func(in, _ map[string]any) { in["endpoint"] = "https://a:b@push.example.com/x" }, "endpoint"},
+		"a fragment":             {func(in, _ map[string]any) { in["endpoint"] = "https://push.example.com/x#y" }, "endpoint"},
+		"a blank":                {func(in, _ map[string]any) { in["endpoint"] = "https://push.example.com/ x" }, "endpoint"},
+		"too long":               {func(in, _ map[string]any) { in["endpoint"] = "https://e.com/" + strings.Repeat("x", 1024) }, "endpoint"},
+		"not even an address":    {func(in, _ map[string]any) { in["endpoint"] = "https://[::1" }, "endpoint"},
+		"a number":               {func(in, _ map[string]any) { in["endpoint"] = 7 }, "endpoint"},
+		"no keys":                {func(in, _ map[string]any) { delete(in, "keys") }, "keys"},
+		"no public key":          {func(_, keys map[string]any) { delete(keys, "p256dh") }, "keys.p256dh"},
+		"no base64":              {func(_, keys map[string]any) { keys["p256dh"] = "?" }, "keys.p256dh"},
+		"the other base64":       {func(_, keys map[string]any) { keys["p256dh"] = base64.StdEncoding.EncodeToString(beside) + "+/" }, "keys.p256dh"},
+		"a short key":            {func(_, keys map[string]any) { keys["p256dh"] = encode(good.Key()[:64]) }, "keys.p256dh"},
+		"a compressed key":       {func(_, keys map[string]any) { keys["p256dh"] = encode(compressed) }, "keys.p256dh"},
+		"a point beside":         {func(_, keys map[string]any) { keys["p256dh"] = encode(beside) }, "keys.p256dh"},
+		"the point of nowhere":   {func(_, keys map[string]any) { keys["p256dh"] = encode([]byte{0}) }, "keys.p256dh"},
+		"a short secret":         {func(_, keys map[string]any) { keys["auth"] = encode(make([]byte, 15)) }, "keys.auth"},
+		"a long secret":          {func(_, keys map[string]any) { keys["auth"] = encode(make([]byte, 17)) }, "keys.auth"},
+		"no secret":              {func(_, keys map[string]any) { keys["auth"] = "" }, "keys.auth"},
+		"a field that is not it": {func(in, _ map[string]any) { in["user_id"] = uuid.NewString() }, "body"},
+	} {
+		in := good.JSON()
+		c.change(in, in["keys"].(map[string]any))
+		problem := ada.post("/api/push-subscriptions", in).problem(t, http.StatusBadRequest, "invalid_request")
+		require.Contains(t, problem["errors"].([]any)[0].(map[string]any)["field"], c.field, name)
+	}
+	require.Zero(t, p.number(t, "SELECT count(*) FROM push_subscriptions WHERE user_id = $1", ada.id))
+
+	padded := good.JSON()
+	padded["keys"] = map[string]any{"p256dh": base64.URLEncoding.EncodeToString(good.Key()), "auth": base64.URLEncoding.EncodeToString(good.Secret())}
+	delete(padded, "expirationTime")
+	ada.post("/api/push-subscriptions", padded).ok(t, http.StatusCreated)
+
+	nobody := p.anybody(t)
+	nobody.get("/api/push-key").problem(t, http.StatusUnauthorized, "unauthorized")
+	nobody.post("/api/push-subscriptions", good.JSON()).problem(t, http.StatusUnauthorized, "unauthorized")
+	nobody.do(http.MethodDelete, "/api/push-subscriptions/"+uuid.NewString(), nil).problem(t, http.StatusUnauthorized, "unauthorized")
+	ada.do(http.MethodDelete, "/api/push-subscriptions/x", nil).problem(t, http.StatusBadRequest, "invalid_request")
+}
+
+func TestWithoutAKeyNobodySubscribes(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{noWorkers: true, noPushes: true})
+	ada := p.mustRegister(t)
+	ada.get("/api/push-key").problem(t, http.StatusUnprocessableEntity, "push_unavailable")
+	ada.post("/api/push-subscriptions", p.pushes.Subscribe(t, "").JSON()).problem(t, http.StatusUnprocessableEntity, "push_unavailable")
+}
+
+// Each kind of notification reaches the browsers of its recipient, with the content
+// and the id of the inbox, and of nobody else.
+func TestBrowsersAreTold(t *testing.T) {
+	p := api(t)
+	ada, bob, eve := p.mustRegister(t), p.mustRegister(t), p.mustRegister(t)
+	laptop, phone, hers, other := bob.mustSubscribe(p.pushes), bob.mustSubscribe(p.pushes), ada.mustSubscribe(p.pushes), eve.mustSubscribe(p.pushes)
+	told := func(b *webpushtest.Browser, to *caller, kind string) {
+		t.Helper()
+		to.eventually(func() bool { return len(b.Got()) > 0 && b.Got()[len(b.Got())-1].Type == kind })
+		m, n := b.Got()[len(b.Got())-1], to.get("/api/notifications").data(t)[0]
+		data, err := json.Marshal(n["data"])
+		require.NoError(t, err)
+		require.Equal(t, n["id"], m.ID.String())
+		require.Equal(t, n["created_at"], m.Created)
+		require.JSONEq(t, string(data), string(m.Data))
+		require.Equal(t, false, n["read"], "a push reads nothing")
+	}
+
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	told(hers, ada, "new_follower")
+	stream := ada.mustStart(nil)
+	told(laptop, bob, "stream_live")
+	told(phone, bob, "stream_live")
+	require.EqualValues(t, 1, bob.get("/api/notifications").json(t)["unread_count"])
+	bob.settled(bob.mustTip(ada))
+	told(hers, ada, "tip_received")
+	ada.mustEnd(stream)
+
+	again := ada.mustStart(nil) // within 10 minutes, and so it does not ring
+	ada.eventually(func() bool {
+		return ada.get("/api/streams/"+again+"/notification-progress").text(t, "status") == "completed"
+	})
+	require.Len(t, laptop.Got(), 1)
+	require.Zero(t, other.Tries(), "eve follows nobody")
+	require.Empty(t, p.pushes.Refused())
+}
+
+// Beyond the cap of an hour a notice waits in the inbox, silently.
+func TestSilentNoticesReachNoBrowser(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	b := bob.mustSubscribe(p.pushes)
+	p.exec(t, "INSERT INTO inboxes (user_id, last_seq, rung, rung_since) VALUES ($1, 1, $2, now())", bob.id, livestream.RingsPerHour)
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	stream := ada.mustStart(nil)
+	ada.eventually(func() bool {
+		return ada.get("/api/streams/"+stream+"/notification-progress").text(t, "status") == "completed"
+	})
+	require.Len(t, bob.get("/api/notifications").data(t), 1)
+	push := "push/" + livestream.StreamLiveKey(uuid.MustParse(stream)) + "/" + bob.id
+	require.NoError(t, p.temporal.GetWorkflow(t.Context(), push, "").Get(t.Context(), nil), "it looked, and found nobody")
+	require.Zero(t, b.Tries())
+}
+
+func TestDeadBrowsersAreForgotten(t *testing.T) {
+	p := api(t)
+	ada, bob := p.mustRegister(t), p.mustRegister(t)
+	var gone []*webpushtest.Browser
+	for _, status := range []int{http.StatusGone, http.StatusNotFound} {
+		b := bob.mustSubscribe(p.pushes)
+		b.Answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }
+		gone = append(gone, b)
+	}
+	alive := bob.mustSubscribe(p.pushes)
+	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	ada.mustStart(nil)
+	bob.eventually(func() bool {
+		return len(alive.Got()) == 1 && p.number(t, "SELECT count(*) FROM push_subscriptions WHERE user_id = $1", bob.id) == 1
+	})
+	for _, b := range gone {
+		require.Equal(t, 1, b.Tries())
+	}
+}
+
+// What a busy service refuses comes once more when its time is over, and others do not
+// wait for it.
+func TestABusyServiceIsAskedAgain(t *testing.T) {
+	p := api(t)
+	ada, bob, eve := p.mustRegister(t), p.mustRegister(t), p.mustRegister(t)
+	busy := webpushtest.New(t)
+	b, other := bob.mustSubscribe(busy), eve.mustSubscribe(p.pushes)
+	var asked atomic.Int32
+	b.Answer = func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	}
+	for _, follower := range []*caller{bob, eve} {
+		follower.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	}
+	ada.mustStart(nil)
+	eve.eventually(func() bool { return len(other.Got()) == 1 })
+	bob.eventually(func() bool { return asked.Load() == 2 })
+}
