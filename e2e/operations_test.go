@@ -18,6 +18,7 @@ import (
 
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
 	"github.com/livestream-pro/livestream-pro/internal/stripesim"
+	"github.com/livestream-pro/livestream-pro/internal/webpush/webpushtest"
 )
 
 // section is one of docs/operations.md, with its blocks of commands in order.
@@ -51,6 +52,7 @@ func TestOperations(t *testing.T) {
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
 		{"Replace the key of the access tokens", replaceTheKey},
+		{"Push to browsers", pushToBrowsers},
 	}
 	for _, scenario := range scenarios {
 		t.Run(scenario.heading, func(t *testing.T) {
@@ -415,4 +417,21 @@ func replaceTheKey(x *section) {
 	restart(newer)
 	require.NoError(x, me(bob))
 	x.refused(me(ada), http.StatusUnauthorized, "unauthorized")
+}
+
+func pushToBrowsers(x *section) {
+	x.vars["KEYS"], x.vars["DATABASE_URL"] = x.T.TempDir(), x.env.DatabaseURL
+	x.next()
+	service, ada := webpushtest.New(x.T), x.register("ada")
+	old := x.subscribe(ada, service)
+	x.api.Kill()
+	api := devstack.NewRole(x.env, x.env.Dir, "api", x.api.Address, []string{"api"}, "VAPID_PRIVATE_KEY_FILE="+filepath.Join(x.vars["KEYS"], "vapid.pem"))
+	require.NoError(x, api.Launch(x.ctx))
+	x.Cleanup(api.Kill)
+	x.api = api
+	anew := x.subscribe(ada, service)
+	require.NotEqual(x, old.Server, anew.Server)
+	left := x.next()
+	require.Contains(x, left, old.Server[:12])
+	require.Contains(x, left, anew.Server[:12])
 }

@@ -79,11 +79,12 @@ type Message struct {
 // Browser is one that has subscribed at the service.
 type Browser struct {
 	Endpoint string
+	// Server is the public key of the server that it subscribed with.
+	Server string
 	// Answer, if there is one, answers instead of the service.
 	Answer http.HandlerFunc
 
 	service *Service
-	server  string // the public key that it subscribed with
 	key     *ecdh.PrivateKey
 	secret  []byte
 	got     []Message
@@ -95,7 +96,7 @@ func (s *Service) Subscribe(tb testing.TB, serverKey string) *Browser {
 	tb.Helper()
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(tb, err)
-	b := &Browser{service: s, server: serverKey, key: key, secret: make([]byte, 16)}
+	b := &Browser{service: s, Server: serverKey, key: key, secret: make([]byte, 16)}
 	_, _ = rand.Read(b.secret)
 	path := "/send/" + uuid.NewString()
 	b.Endpoint = s.URL + path
@@ -198,7 +199,7 @@ func (b *Browser) verify(header string) error {
 		name, value, _ := strings.Cut(strings.TrimSpace(field), "=")
 		values[name] = value
 	}
-	if values["k"] != b.server {
+	if values["k"] != b.Server {
 		return errors.New("another key than that of the subscription")
 	}
 	point, err := base64.RawURLEncoding.DecodeString(values["k"])
