@@ -36,12 +36,13 @@ type ClassedObjects interface {
 // Tiers are the steps that keep archives' media in the class that their views are
 // worth, and that bring them back.
 type Tiers struct {
-	Store   TierStore
-	Objects ClassedObjects
-	Notify  Notifier
-	Push    NotificationPublisher
-	Rules   livestream.TierRules
-	Now     func() time.Time
+	Store    TierStore
+	Objects  ClassedObjects
+	Notify   Notifier
+	Push     NotificationPublisher
+	Browsers Browsers
+	Rules    livestream.TierRules
+	Now      func() time.Time
 }
 
 // Probe says whether the store has classes.
@@ -218,8 +219,12 @@ func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, at t
 		if err != nil {
 			return edge(err)
 		}
-		if err := a.Push.Publish(ctx, livestream.NotificationPush{Key: key, At: at, User: &asker}); err != nil {
+		push := livestream.NotificationPush{Key: key, At: at, User: &asker}
+		if err := a.Push.Publish(ctx, push); err != nil {
 			activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
+		}
+		if err := a.Browsers.Ring(ctx, push); err != nil {
+			return edge(err)
 		}
 	}
 	return nil

@@ -245,7 +245,7 @@ func newProduct(tb testing.TB, o options) *product {
 			Store: postgres.NewArchives(p.db), Recordings: postgres.NewRecordings(p.db), Timeline: streams, Objects: media, Notify: notifications, Push: push, Browsers: browsers, Now: now,
 		},
 		Views:   p.views,
-		Tiers:   &activities.Tiers{Store: postgres.NewArchives(p.db), Objects: p.bucket, Notify: notifications, Push: push, Now: now},
+		Tiers:   &activities.Tiers{Store: postgres.NewArchives(p.db), Objects: p.bucket, Notify: notifications, Push: push, Browsers: browsers, Now: now},
 		Orphans: &activities.Orphans{}, // it runs in the end-to-end tests
 		Transactions: &activities.Transactions{
 			Store: postgres.NewTransactions(p.db), Stripe: provider, Users: postgres.NewUsers(p.db), Chat: p.chat, Push: push, Browsers: browsers, Now: now, Hold: time.Hour,

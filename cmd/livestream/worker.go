@@ -160,7 +160,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		Views:         &activities.Views{Counts: redis.NewViews(cache), Store: postgres.NewViews(db)},
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Browsers: browsers, Now: now},
 	}
-	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Rules: tierRules(c.Tiers), Now: now}
+	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Browsers: browsers, Rules: tierRules(c.Tiers), Now: now}
 	orphans, err := telemetry.NewOrphans(o.registry)
 	if err != nil {
 		return steps, err
