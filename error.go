@@ -31,6 +31,7 @@ const (
 	CodeCannotBlockSelf         Code = "cannot_block_self"
 	CodeBlocked                 Code = "blocked"
 	CodePushUnavailable         Code = "push_unavailable"
+	CodeSubscriptionNotFound    Code = "push_subscription_not_found"
 	CodeStreamNotFound          Code = "stream_not_found"
 	CodeMessageNotFound         Code = "message_not_found"
 	CodeAlreadyStreaming        Code = "already_streaming"

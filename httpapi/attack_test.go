@@ -81,6 +81,7 @@ func TestStrangersChangeNothing(t *testing.T) {
 	payment := p.mustRegister(t).mustTip(ada)
 	u := ada.mustOpenUpload(stream, 4)
 	archive := ada.post(u.completePath(t), u.put(t, []byte("film"))).ok(t, http.StatusAccepted).text(t, "archive_id")
+	subscription := ada.post("/api/push-subscriptions", p.pushes.Subscribe(t, p.pushKey).JSON()).ok(t, http.StatusCreated).text(t, "id")
 	tried := map[string]struct {
 		path   string
 		status int
@@ -100,6 +101,7 @@ func TestStrangersChangeNothing(t *testing.T) {
 		"restoreArchive":          {archive, http.StatusConflict, "archive_not_ready"}, // anybody may ask for one that is ready
 		"deleteArchive":           {archive, http.StatusForbidden, "forbidden"},
 		"getTransaction":          {payment, http.StatusNotFound, "transaction_not_found"},
+		"deletePushSubscription":  {subscription, http.StatusNotFound, "push_subscription_not_found"},
 		"refundTransaction":       {payment, http.StatusNotFound, "transaction_not_found"},
 	}
 	before := ada.get("/api/streams/" + stream).json(t)

@@ -34,6 +34,7 @@ var statuses = map[livestream.Code]int{
 	livestream.CodeCannotFollowSelf:       http.StatusUnprocessableEntity,
 	livestream.CodeCannotBlockSelf:        http.StatusUnprocessableEntity,
 	livestream.CodeBlocked:                http.StatusForbidden,
+	livestream.CodeSubscriptionNotFound:   http.StatusNotFound,
 	livestream.CodePushUnavailable:        http.StatusUnprocessableEntity,
 	livestream.CodeStreamNotFound:         http.StatusNotFound,
 	livestream.CodeMessageNotFound:        http.StatusNotFound,

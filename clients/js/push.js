@@ -50,7 +50,7 @@ export async function unsubscribe({ fetch, registration }, id) {
   const subscription = await registration.pushManager.getSubscription();
   await subscription?.unsubscribe();
   const response = await fetch(`/api/push-subscriptions/${id}`, { method: 'DELETE' });
-  if (!response.ok) throw new Error(`unsubscribe: ${response.status}`);
+  if (!response.ok && response.status !== 404) throw new Error(`unsubscribe: ${response.status}`);
 }
 
 /** @param {Promise<Response>} request */

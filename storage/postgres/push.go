@@ -106,9 +106,12 @@ func (s *PushSubscriptions) Subscribe(ctx context.Context, subscription livestre
 	return row.domain(), fail(ctx, "subscribe to pushes", err)
 }
 
-// Unsubscribe forgets a browser of a member; there need not be one.
+// Unsubscribe forgets a browser of a member. CodeSubscriptionNotFound.
 func (s *PushSubscriptions) Unsubscribe(ctx context.Context, userID, id uuid.UUID) error {
-	_, err := s.db.primary.Exec(ctx, unsubscribeSQL, userID, id)
+	tag, err := s.db.primary.Exec(ctx, unsubscribeSQL, userID, id)
+	if err == nil && tag.RowsAffected() == 0 {
+		return livestream.Errorf(livestream.CodeSubscriptionNotFound, "there is no such subscription")
+	}
 	return fail(ctx, "unsubscribe from pushes", err)
 }
 
