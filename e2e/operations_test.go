@@ -51,8 +51,8 @@ func TestOperations(t *testing.T) {
 		{"Watch, pause, resume and cancel a fan-out", steerAFanOut},
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
-		{"Replace the key of the access tokens", replaceTheKey},
 		{"Push to browsers", pushToBrowsers},
+		{"Replace the key of the access tokens", replaceTheKey},
 	}
 	for _, scenario := range scenarios {
 		t.Run(scenario.heading, func(t *testing.T) {
