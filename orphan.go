@@ -34,7 +34,7 @@ type Orphans struct {
 const MaxOrphansNamed = 100
 
 // OrphanAge is how old what has no owner must be: what is being written may have its
-// row soon, and what is being deleted has lost it already.
+// row soon. What is being deleted is old, and found for some minutes.
 const OrphanAge = 48 * time.Hour
 
 // Add notes an orphan.

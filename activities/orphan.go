@@ -70,6 +70,7 @@ func (a *Orphans) folders(ctx context.Context, prefix string, found *livestream.
 	foreign := func(folder string) error {
 		orphan := livestream.Orphan{Prefix: folder}
 		err := a.Objects.Walk(ctx, folder, func(object livestream.StoredObject) error {
+			activity.RecordHeartbeat(ctx)
 			orphan.Objects++
 			orphan.SizeBytes += object.SizeBytes
 			if object.ModifiedAt.After(orphan.Newest) {

@@ -14,7 +14,7 @@ type RefundStore interface {
 	Create(ctx context.Context, refund livestream.NewRefund) (livestream.Refund, error)
 	Book(ctx context.Context, refund livestream.StripeRefund, now time.Time, hold time.Duration) (livestream.Refund, error)
 	Fail(ctx context.Context, id uuid.UUID, failure livestream.Failure) (livestream.Refund, error)
-	Withdraw(ctx context.Context, id uuid.UUID) error
+	Withdraw(ctx context.Context, transactionID, id uuid.UUID) error
 }
 
 // TransactionReader reads a payment, whoever asks.
@@ -65,8 +65,8 @@ func (a *Refunds) CreateRefund(ctx context.Context, refund livestream.NewRefund)
 }
 
 // WithdrawRefund takes back a promise that nobody was told of, if there is one.
-func (a *Refunds) WithdrawRefund(ctx context.Context, id uuid.UUID) error {
-	return edge(a.Store.Withdraw(ctx, id))
+func (a *Refunds) WithdrawRefund(ctx context.Context, transactionID, id uuid.UUID) error {
+	return edge(unless(a.Store.Withdraw(ctx, transactionID, id), livestream.CodeTransactionNotFound))
 }
 
 func refundRowOf(row livestream.Refund) RefundRow {

@@ -174,6 +174,7 @@ func (a *Tiers) each(ctx context.Context, id uuid.UUID, keep func(context.Contex
 		for i, object := range batch {
 			group.Go(func() (err error) {
 				done[i], err = work(working, object)
+				activity.RecordHeartbeat(ctx)
 				return unless(err, livestream.CodeNotFound)
 			})
 		}
@@ -186,7 +187,6 @@ func (a *Tiers) each(ctx context.Context, id uuid.UUID, keep func(context.Contex
 			}
 		}
 		batch = batch[:0]
-		activity.RecordHeartbeat(ctx)
 		return nil
 	}
 	err := a.Objects.Walk(ctx, livestream.ArchivePrefix(id), func(object livestream.StoredObject) error {
@@ -205,7 +205,7 @@ func (a *Tiers) each(ctx context.Context, id uuid.UUID, keep func(context.Contex
 }
 
 // Restored tells those who asked for an archive that it can be played again since a
-// time. It may be repeated; restore names what they asked for.
+// time, if they may play it still. It may be repeated; restore names what they asked for.
 func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, at time.Time, askers []uuid.UUID) error {
 	archive, err := a.Store.ByID(ctx, id)
 	if err != nil {
@@ -213,6 +213,9 @@ func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, at t
 	}
 	key := fmt.Sprintf("archive_restored/%s", restore)
 	for _, asker := range askers {
+		if archive.Visibility == livestream.VisibilityPrivate && asker != archive.UserID {
+			continue
+		}
 		_, err := a.Notify.Notify(ctx, livestream.NewNotification{
 			UserID: asker, Key: key, Type: livestream.NotifyArchiveReady, At: at, Data: map[string]any{"archive_id": id, "stream_id": archive.StreamID},
 		})

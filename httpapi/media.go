@@ -96,7 +96,7 @@ func (s *Server) serveMedia(c *gin.Context) {
 		return
 	}
 	if playback.StorageClass == livestream.StorageGlacier && !picture.MatchString(file) {
-		s.restore(c, id, playback)
+		s.restoring(c, id, playback, file)
 		return
 	}
 	read := s.deps.Media.Get
@@ -179,19 +179,29 @@ func (s *Server) mayPlay(c *gin.Context, id uuid.UUID) (livestream.ArchivePlayba
 // restoreRetry is when a player may look again for an archive that is on its way.
 const restoreRetry = time.Hour
 
-// restore answers for an archive whose media cannot be read at the moment, and has them
-// brought back. Who opens a private address is its owner, and is told; who is behind a
-// public one is not known here, see RestoreArchive.
-func (s *Server) restore(c *gin.Context, id uuid.UUID, playback livestream.ArchivePlayback) {
-	var asker *uuid.UUID
-	if c.Param("grant") != "" {
-		asker = &playback.UserID
-	}
-	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
-	defer cancel()
-	if err := s.deps.Workflows.RestoreArchive(ctx, id, asker); err != nil {
-		s.fail(c, err)
-		return
+// restoresPerMinute is how many archives an address may have brought back by playing.
+const restoresPerMinute = 5
+
+// restoring answers for an archive whose media cannot be read at the moment. Whoever
+// begins to play it has them brought back: bringing back costs money, so that an address
+// may do so a few times a minute. The owner of a private archive is told when it plays;
+// who is behind a public address is not known here, see RestoreArchive.
+func (s *Server) restoring(c *gin.Context, id uuid.UUID, playback livestream.ArchivePlayback, file string) {
+	if file == "/"+livestream.MasterPlaylist && c.Request.Method == http.MethodGet {
+		if decision := s.deps.RateLimiter.Allow(c.Request.Context(), perMinute("restore", restoresPerMinute), "address:"+addressGroup(c.ClientIP())); !decision.Allowed {
+			s.fail(c, tooMany(decision))
+			return
+		}
+		var asker *uuid.UUID
+		if playback.Visibility == livestream.VisibilityPrivate {
+			asker = &playback.UserID
+		}
+		ctx, cancel := context.WithTimeout(c.Request.Context(), mayPlayTimeout)
+		defer cancel()
+		if err := s.deps.Workflows.RestoreArchive(ctx, id, asker); err != nil {
+			s.fail(c, err)
+			return
+		}
 	}
 	noStore(c)
 	c.Writer.Header()["Retry-After"] = []string{strconv.Itoa(int(restoreRetry.Seconds()))}

@@ -66,7 +66,7 @@ func refundFor(ctx workflow.Context, transactionID uuid.UUID, asked RefundReques
 	refund := livestream.NewRefund{ID: id, TransactionID: transactionID, Amount: asked.Amount, Reason: asked.Reason}
 	if err := workflow.ExecuteLocalActivity(record(ctx, "promise the refund"), refundSteps.CreateRefund, refund).Get(ctx, nil); err != nil {
 		if !final(err) {
-			err = withdrawRefund(ctx, id, err)
+			err = withdrawRefund(ctx, refund, err)
 		}
 		return refund, err
 	}

@@ -49,7 +49,7 @@ const (
 	reconcileRest   = time.Hour
 
 	// restorePause is between two looks at an archive that comes back from GLACIER,
-	// which takes the store up to 5 hours.
+	// which takes the store up to 12 hours.
 	restorePause = 10 * time.Minute
 
 	// retryWindow is how long a failed archive waits for an operator.
@@ -196,6 +196,13 @@ func sweep(ctx workflow.Context, summary string) workflow.Context {
 			MaximumInterval: 5 * time.Minute, MaximumAttempts: 10,
 		},
 		Summary: summary,
+	})
+}
+
+// steady is sweep for what somebody waits for: it is tried until it has worked.
+func steady(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithRetryPolicy(sweep(ctx, summary), temporal.RetryPolicy{
+		InitialInterval: time.Second, BackoffCoefficient: 2, MaximumInterval: 5 * time.Minute,
 	})
 }
 

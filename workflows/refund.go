@@ -3,7 +3,6 @@ package workflows
 import (
 	"fmt"
 
-	"github.com/google/uuid"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -97,16 +96,16 @@ func (r *refund) create(ctx workflow.Context) error {
 		if final(err) {
 			return nil
 		}
-		return withdrawRefund(ctx, r.in.ID, err)
+		return withdrawRefund(ctx, r.in, err)
 	}
 	r.row, r.Amount, r.Currency, r.StripeID = &row, row.Amount, row.Currency, row.StripeID
 	return nil
 }
 
 // withdrawRefund takes back a promise that did not come about for this reason.
-func withdrawRefund(ctx workflow.Context, id uuid.UUID, cause error) error {
+func withdrawRefund(ctx workflow.Context, refund livestream.NewRefund, cause error) error {
 	steady, _ := workflow.NewDisconnectedContext(ctx)
-	if err := workflow.ExecuteActivity(write(steady, "take back what was promised"), refundSteps.WithdrawRefund, id).Get(steady, nil); err != nil {
+	if err := workflow.ExecuteActivity(write(steady, "take back what was promised"), refundSteps.WithdrawRefund, refund.TransactionID, refund.ID).Get(steady, nil); err != nil {
 		return fmt.Errorf("take back what was promised: %w", err)
 	}
 	return cause

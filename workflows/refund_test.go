@@ -54,7 +54,7 @@ func (c *counter) Fail(_ context.Context, _ uuid.UUID, f livestream.Failure) (li
 	c.failed = append(c.failed, f)
 	return livestream.Refund{}, nil
 }
-func (c *counter) Withdraw(_ context.Context, id uuid.UUID) error {
+func (c *counter) Withdraw(_ context.Context, _, id uuid.UUID) error {
 	c.taken = append(c.taken, id)
 	return nil
 }

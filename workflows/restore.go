@@ -5,10 +5,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
-	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
-
-	livestream "github.com/livestream-pro/livestream-pro"
 )
 
 // UpdateAskForArchive answers once the archive is on its way; who asks is told when it
@@ -21,32 +18,27 @@ const maxAskers, toldAtOnce = 1000, 100
 
 // RestoreArchiveInput names an archive that is in GLACIER.
 type RestoreArchiveInput struct {
-	ArchiveID uuid.UUID `json:"archive_id"`
+	ArchiveID uuid.UUID   `json:"archive_id"`
+	Askers    []uuid.UUID `json:"askers"` // of the run before
 }
 
 // RestoreArchive brings an archive back from GLACIER and tells those who asked for it.
 // The store takes hours for that, and is looked at again and again meanwhile. An archive
 // that is deleted on the way ends it.
 func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
-	var askers []uuid.UUID
+	askers := in.Askers
 	ask := func(_ workflow.Context, asker uuid.UUID) error {
-		if asker != uuid.Nil && !slices.Contains(askers, asker) {
+		if asker != uuid.Nil && len(askers) < maxAskers && !slices.Contains(askers, asker) {
 			askers = append(askers, asker)
 		}
 		return nil
 	}
-	few := func(_ workflow.Context, asker uuid.UUID) error {
-		if len(askers) >= maxAskers && asker != uuid.Nil {
-			return temporal.NewApplicationError("many have asked already", string(livestream.CodeUnavailable))
-		}
-		return nil
-	}
-	if err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateAskForArchive, ask, workflow.UpdateHandlerOptions{Validator: few}); err != nil {
+	if err := workflow.SetUpdateHandler(ctx, UpdateAskForArchive, ask); err != nil {
 		return err
 	}
 	for {
 		var waiting int
-		err := workflow.ExecuteActivity(sweep(ctx, "bring back what is there, ask for the rest"), tierSteps.BringBack, in.ArchiveID).Get(ctx, &waiting)
+		err := workflow.ExecuteActivity(steady(ctx, "bring back what is there, ask for the rest"), tierSteps.BringBack, in.ArchiveID).Get(ctx, &waiting)
 		if deleted(err) {
 			workflow.SetCurrentDetails(ctx, "the archive was deleted")
 			return nil
@@ -61,11 +53,14 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 		if err := workflow.NewTimerWithOptions(ctx, restorePause, workflow.TimerOptions{Summary: "until the store is looked at again"}).Get(ctx, nil); err != nil {
 			return err
 		}
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+			return workflow.NewContinueAsNewError(ctx, RestoreArchive, RestoreArchiveInput{ArchiveID: in.ArchiveID, Askers: askers})
+		}
 	}
 	restored := workflow.Now(ctx)
 	for told := 0; told < len(askers); { // more may ask meanwhile
 		next := askers[told:min(told+toldAtOnce, len(askers))]
-		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).OriginalRunID, restored, next).Get(ctx, nil); err != nil {
+		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).FirstRunID, restored, next).Get(ctx, nil); err != nil {
 			return fmt.Errorf("tell who asked: %w", err)
 		}
 		told += len(next)

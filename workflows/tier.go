@@ -30,24 +30,24 @@ func MoveArchives(ctx workflow.Context, run TierRun) (TierRun, error) {
 		run.Moved = map[livestream.StorageClass]int{}
 	}
 	if run.Classes == nil {
-		if err := workflow.ExecuteActivity(write(ctx, "has the store classes?"), tierSteps.Probe).Get(ctx, &run.Classes); err != nil {
+		if err := workflow.ExecuteActivity(page(ctx, "has the store classes?"), tierSteps.Probe).Get(ctx, &run.Classes); err != nil {
 			return run, fmt.Errorf("ask the store for its classes: %w", err)
 		}
 	}
 	for {
-		var page activities.TierPage
-		if err := workflow.ExecuteActivity(write(ctx, "look at archives"), tierSteps.Plan, run.After, *run.Classes).Get(ctx, &page); err != nil {
+		var found activities.TierPage
+		if err := workflow.ExecuteActivity(page(ctx, "look at archives"), tierSteps.Plan, run.After, *run.Classes).Get(ctx, &found); err != nil {
 			return run, fmt.Errorf("look at archives: %w", err)
 		}
-		run.Looked += page.Looked
-		if err := run.move(ctx, page.Moves); err != nil {
+		run.Looked += found.Looked
+		if err := run.move(ctx, found.Moves); err != nil {
 			return run, err
 		}
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("%d archives looked at; moved: %v; %d failed", run.Looked, run.Moved, run.Failed))
-		if page.Next == nil {
+		if found.Next == nil {
 			return run, nil
 		}
-		run.After = *page.Next
+		run.After = *found.Next
 		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return run, workflow.NewContinueAsNewError(ctx, MoveArchives, run)
 		}

@@ -17,7 +17,7 @@ const (
 SELECT id FROM archives WHERE id = ANY ($1)`
 
 	ownersRecordingsSQL = `-- name: owners.recordings
-SELECT id FROM uploads WHERE id = ANY ($1)`
+SELECT id FROM uploads WHERE id = ANY ($1) AND (archive_id IS NULL OR EXISTS (SELECT FROM archives WHERE archives.id = archive_id))`
 )
 
 // Archives gives those of the ids that are archives'.
@@ -26,7 +26,8 @@ func (s *Owners) Archives(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, er
 	return known, fail(ctx, "list archives by id", err)
 }
 
-// Recordings gives those of the ids that are uploads', complete or not.
+// Recordings gives those of the ids that are uploads', complete or not, but for those
+// whose archive was deleted.
 func (s *Owners) Recordings(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
 	known, err := scalars[uuid.UUID](ctx, s.db.primary, ownersRecordingsSQL, ids)
 	return known, fail(ctx, "list uploads by id", err)

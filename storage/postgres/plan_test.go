@@ -824,7 +824,7 @@ func calls(s *store) map[string]call {
 			if err != nil {
 				return err
 			}
-			return s.Refunds.Withdraw(ctx, refund.ID)
+			return s.Refunds.Withdraw(ctx, bigdata.TransactionID(9), refund.ID)
 		}},
 		"a refund that fails": {do: func(ctx context.Context) error {
 			refund, err := s.Refunds.Create(ctx, livestream.NewRefund{ID: newID(), TransactionID: bigdata.TransactionID(7), Amount: 100})

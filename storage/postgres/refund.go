@@ -196,10 +196,16 @@ func bookRefund(ctx context.Context, tx querier, payment transactionRow, row ref
 }
 
 // Withdraw takes back a promise that nobody was told of and Stripe knows nothing of;
-// there need not be one.
-func (s *Refunds) Withdraw(ctx context.Context, id uuid.UUID) error {
-	_, err := s.db.primary.Exec(ctx, withdrawRefundSQL, id)
-	return fail(ctx, "withdraw refund", err)
+// there need not be one. It waits for a promise that is being written.
+func (s *Refunds) Withdraw(ctx context.Context, transactionID, id uuid.UUID) error {
+	err := s.db.inTx(ctx, func(tx querier) error {
+		if _, err := one[transactionRow](ctx, tx, lockTransactionSQL, transactionID); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, withdrawRefundSQL, id)
+		return err
+	})
+	return failOr(ctx, "withdraw refund", err, transactionNotFound())
 }
 
 // Fail ends a refund that Stripe refused, and says why. One that Stripe has taken

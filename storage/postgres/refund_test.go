@@ -272,14 +272,14 @@ func TestWithdrawnPromiseLeavesTheMoneyToOthers(t *testing.T) {
 	payment := s.MustPay(t, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, 500)
 	taken := s.MustRefund(t, payment, 500)
 	for range 2 {
-		require.NoError(t, s.Refunds.Withdraw(ctx, taken.ID))
+		require.NoError(t, s.Refunds.Withdraw(ctx, payment.ID, taken.ID))
 	}
 	_, err := s.Refunds.ByID(ctx, taken.ID)
 	requireCode(t, livestream.CodeRefundNotFound, err)
 
 	kept := s.MustRefund(t, payment, 500)
 	s.mustBook(t, atStripe(payment, kept, livestream.StripeRefundPending))
-	require.NoError(t, s.Refunds.Withdraw(ctx, kept.ID), "Stripe has it: it stays")
+	require.NoError(t, s.Refunds.Withdraw(ctx, payment.ID, kept.ID), "Stripe has it: it stays")
 	_, err = s.Refunds.ByID(ctx, kept.ID)
 	require.NoError(t, err)
 }

@@ -67,8 +67,8 @@ func (b *Bucket) SetClass(ctx context.Context, key string, class livestream.Stor
 // enough to copy it.
 const restoredFor = 7
 
-// Restore asks for an object that is in GLACIER. It comes within 5 hours; asking again
-// changes nothing.
+// Restore asks for an object that is in GLACIER, in bulk, which costs least. It comes
+// within 12 hours; asking again changes nothing.
 //
 // Errors: not_found, unavailable.
 func (b *Bucket) Restore(ctx context.Context, key string) error {
@@ -76,7 +76,7 @@ func (b *Bucket) Restore(ctx context.Context, key string) error {
 	defer cancel()
 	_, err := b.client.RestoreObject(ctx, &s3.RestoreObjectInput{
 		Bucket: &b.name, Key: &key,
-		RestoreRequest: &types.RestoreRequest{Days: aws.Int32(restoredFor), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.TierStandard}},
+		RestoreRequest: &types.RestoreRequest{Days: aws.Int32(restoredFor), GlacierJobParameters: &types.GlacierJobParameters{Tier: types.TierBulk}},
 	})
 	var api smithy.APIError
 	switch {
