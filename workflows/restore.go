@@ -26,8 +26,9 @@ type RestoreArchiveInput struct {
 // The store takes hours for that, and is looked at again and again meanwhile. An archive
 // that is deleted on the way ends it.
 func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
-	askers := in.Askers
+	askers, asked, told := in.Askers, 0, 0
 	ask := func(_ workflow.Context, asker uuid.UUID) error {
+		asked++
 		if asker != uuid.Nil && len(askers) < maxAskers && !slices.Contains(askers, asker) {
 			askers = append(askers, asker)
 		}
@@ -36,7 +37,9 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 	if err := workflow.SetUpdateHandler(ctx, UpdateAskForArchive, ask); err != nil {
 		return err
 	}
-	for {
+	// Who asks while others are told may ask for what has left again: one more look.
+	for looked := -1; looked != asked || told < len(askers); {
+		looked = asked
 		var waiting int
 		err := workflow.ExecuteActivity(steady(ctx, "bring back what is there, ask for the rest"), tierSteps.BringBack, in.ArchiveID).Get(ctx, &waiting)
 		if deleted(err) {
@@ -47,24 +50,22 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 			return fmt.Errorf("bring back the archive: %w", err)
 		}
 		if waiting == 0 {
-			break
+			next := askers[told:min(told+toldAtOnce, len(askers))]
+			if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).FirstRunID, workflow.Now(ctx), next).Get(ctx, nil); err != nil {
+				return fmt.Errorf("tell who asked: %w", err)
+			}
+			told += len(next)
+			continue
 		}
+		looked = -1
 		workflow.SetCurrentDetails(ctx, fmt.Sprintf("%d files are on their way", waiting))
 		if err := workflow.NewTimerWithOptions(ctx, restorePause, workflow.TimerOptions{Summary: "until the store is looked at again"}).Get(ctx, nil); err != nil {
 			return err
 		}
-		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+		if told == 0 && workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return workflow.NewContinueAsNewError(ctx, RestoreArchive, RestoreArchiveInput{ArchiveID: in.ArchiveID, Askers: askers})
 		}
 	}
-	restored := workflow.Now(ctx)
-	for told := 0; told < len(askers); { // more may ask meanwhile
-		next := askers[told:min(told+toldAtOnce, len(askers))]
-		if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).FirstRunID, restored, next).Get(ctx, nil); err != nil {
-			return fmt.Errorf("tell who asked: %w", err)
-		}
-		told += len(next)
-	}
-	workflow.SetCurrentDetails(ctx, fmt.Sprintf("it plays again; %d were told", len(askers)))
+	workflow.SetCurrentDetails(ctx, fmt.Sprintf("it plays again; %d were told", told))
 	return nil
 }
