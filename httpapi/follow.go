@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -30,7 +31,7 @@ func (s *Server) Follow(ctx context.Context, request FollowRequestObject) (Follo
 		if err := s.deps.Push.Publish(ctx, *ring); err != nil {
 			s.deps.Log.Warn("push new_follower", zap.Error(err)) // it is in the inbox
 		}
-		go s.ringBrowsers(context.WithoutCancel(ctx), *ring)
+		go s.ringBrowsers(trace.SpanContextFromContext(ctx), *ring) //nolint:contextcheck // it outlives this context
 	}
 	return Follow204Response{}, nil
 }

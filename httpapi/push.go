@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	livestream "github.com/livestream-pro/livestream-pro"
@@ -70,8 +71,9 @@ func pushUnavailable() error {
 
 // ringBrowsers rings behind the answer, which does not wait for Temporal. Ring has a
 // deadline of its own; what it fails to ring, or this process takes with it, is in the
-// inbox.
-func (s *Server) ringBrowsers(ctx context.Context, push livestream.NotificationPush) {
+// inbox. Of the request it has the trace alone: Gin uses a context again after it.
+func (s *Server) ringBrowsers(request trace.SpanContext, push livestream.NotificationPush) {
+	ctx := trace.ContextWithSpanContext(context.Background(), request)
 	if err := s.deps.Browsers.Ring(ctx, push); err != nil {
 		s.deps.Log.Warn("ring browsers", zap.String("key", push.Key), zap.Error(err))
 	}

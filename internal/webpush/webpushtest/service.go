@@ -155,6 +155,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	message, err := b.read(r)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if errors.Is(err, errBrokenOff) {
+		return
+	}
 	if err != nil {
 		s.refused = append(s.refused, err)
 		w.WriteHeader(http.StatusBadRequest)
@@ -163,6 +166,9 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.got = append(b.got, message)
 	w.WriteHeader(http.StatusCreated)
 }
+
+// errBrokenOff says that the sender went away on the way, as one that is killed does.
+var errBrokenOff = errors.New("the message broke off")
 
 // read does what the service and then the browser do: it looks at who has signed, and
 // decrypts.
@@ -176,7 +182,7 @@ func (b *Browser) read(r *http.Request) (Message, error) {
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, 4097))
 	if err != nil {
-		return m, err
+		return m, fmt.Errorf("%w: %w", errBrokenOff, err)
 	}
 	if m.Size = len(body); m.Size > 4096 {
 		return m, errors.New("more than services take")
