@@ -287,8 +287,17 @@ func (n *notify) glimpse(ctx workflow.Context) {
 	n.saving = workflow.ExecuteActivity(write(ctx, "keep the progress"), notifySteps.SaveProgress, n.in.StreamID, n.Progress)
 }
 
+// settle waits for the progress that is on its way: it must not be kept after what
+// follows it. Whether it was kept does not matter then.
+func (n *notify) settle(ctx workflow.Context) {
+	if n.saving != nil {
+		_ = n.saving.Get(ctx, nil)
+	}
+}
+
 func (n *notify) save(ctx workflow.Context) error {
 	n.describe(ctx)
+	n.settle(ctx)
 	if err := workflow.ExecuteActivity(write(ctx, "keep the progress"), notifySteps.SaveProgress, n.in.StreamID, n.Progress).Get(ctx, nil); err != nil {
 		return fmt.Errorf("keep the fan-out's progress: %w", err)
 	}
@@ -302,6 +311,7 @@ func (n *notify) finish(ctx workflow.Context, status livestream.NotifyStatus) er
 		n.Progress.FollowersTotal = n.Progress.Done()
 	}
 	n.describe(ctx)
+	n.settle(ctx)
 	if err := workflow.ExecuteActivity(write(ctx, "close the fan-out"), notifySteps.Finish, n.in.StreamID, n.Progress).Get(ctx, nil); err != nil {
 		return fmt.Errorf("close the fan-out: %w", err)
 	}

@@ -92,7 +92,11 @@ func newNotifyInput(t *testing.T) workflows.NotifyInput {
 }
 
 // last is how far the fan-out was when it last said so.
-func (a *audience) last() livestream.NotifyProgress { return a.saved[len(a.saved)-1] }
+func (a *audience) last() livestream.NotifyProgress {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.saved[len(a.saved)-1]
+}
 
 func TestNotifyTellsEveryRangeOnce(t *testing.T) {
 	a := newAudience(t, 120) // more than are planned at a time
