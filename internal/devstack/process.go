@@ -68,7 +68,10 @@ func (p *Process) Start() error {
 		if err != nil {
 			return
 		}
-		p.err = cmd.Wait()
+		err = cmd.Wait()
+		p.mu.Lock() // whoever asks how an earlier run ended may do so now
+		p.err = err
+		p.mu.Unlock()
 		close(done)
 	}()
 	if err := <-started; err != nil {
@@ -158,12 +161,15 @@ func (p *Process) await(ctx context.Context, limit time.Duration, ready func(ctx
 // ended says how the process ended, when it should not have.
 func (p *Process) ended() error {
 	<-p.Done()
+	p.mu.Lock()
+	err := p.err
+	p.mu.Unlock()
 	how := "it ended by itself"
-	if p.err != nil {
-		how = p.err.Error()
+	if err != nil {
+		how = err.Error()
 	}
 	// One that was killed had no time to say why.
-	if exit := new(exec.ExitError); errors.As(p.err, &exit) && exit.Exited() {
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.Exited() {
 		if words := p.lastWords(); words != "" {
 			how += ": " + words
 		}
