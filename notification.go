@@ -33,8 +33,10 @@ type Notification struct {
 const (
 	// GoLivePause is how long a creator who starts again does not ring twice.
 	GoLivePause = 10 * time.Minute
-	// RingsPerHour is how often a recipient is rung, whoever it is about, in the hour
-	// that the first ring begins. What comes beyond it is silent: it waits in the inbox.
+	// RingsPerHour is how often a recipient is rung for streams, whoever they are of, in
+	// the hour that the first ring begins. What comes beyond it is silent: it waits in the
+	// inbox. Other types concern their recipient alone, neither count nor are silenced:
+	// tips have limits of their own, and new followers are told together.
 	RingsPerHour = 30
 	// FollowersPause is how long further new followers are added to an unread notice
 	// of new followers, instead of one each.

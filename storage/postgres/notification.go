@@ -21,19 +21,17 @@ func NewNotifications(db *DB) *Notifications { return &Notifications{db: db} }
 
 const notificationColumns = `id, seq, user_id, type, read, created_at, data`
 
-// countOne takes one more notification into an inbox, i: its number, the unread
-// ones, and how often its owner would have been rung within the hour.
-const countOne = `last_seq = i.last_seq + 1, unread = i.unread + 1,
-	rung = CASE WHEN i.rung_since <= now() - interval '1 hour' THEN 1 ELSE i.rung + 1 END,
-	rung_since = CASE WHEN i.rung_since <= now() - interval '1 hour' THEN now() ELSE i.rung_since END`
+// countOne takes one more notification into an inbox, i: its number, and the unread
+// ones.
+const countOne = `last_seq = i.last_seq + 1, unread = i.unread + 1`
 
 const (
 	// A key that is there already is refused by its index when an attempt at the same
 	// moment wrote it, which takes the inbox's numbers back too.
 	notifySQL = `-- name: notifications.notify
 WITH numbered AS (
-	INSERT INTO inboxes AS i (user_id, last_seq, unread, rung, rung_since)
-	SELECT $1, 1, 1, 1, now()
+	INSERT INTO inboxes AS i (user_id, last_seq, unread)
+	SELECT $1, 1, 1
 	WHERE NOT EXISTS (SELECT FROM notifications WHERE user_id = $1 AND key = $2 AND created_at = $5)
 		AND NOT EXISTS (SELECT FROM notification_settings WHERE user_id = $1 AND NOT CASE $3::text
 			WHEN 'stream_live' THEN stream_live
@@ -42,10 +40,10 @@ WITH numbered AS (
 			WHEN 'archive_ready' THEN archive_ready
 		END)
 	ON CONFLICT (user_id) DO UPDATE SET ` + countOne + `
-	RETURNING user_id, last_seq, rung
+	RETURNING user_id, last_seq
 )
-INSERT INTO notifications (user_id, seq, key, type, data, created_at, silent)
-SELECT user_id, last_seq, $2, $3, $4, $5, rung > $6 FROM numbered
+INSERT INTO notifications (user_id, seq, key, type, data, created_at)
+SELECT user_id, last_seq, $2, $3, $4, $5 FROM numbered
 RETURNING ` + notificationColumns
 
 	notificationsForSQL = `-- name: notifications.for_recipients
@@ -103,7 +101,8 @@ type notificationRow struct {
 
 func (r notificationRow) domain() livestream.Notification { return livestream.Notification(r) }
 
-// Notify tells one member, once a key. Of what they do not want or have already
+// Notify tells one member of what concerns them alone, once a key, and rings: the
+// limit of an hour is for starts of streams. Of what they do not want or have already
 // it gives a zero Notification and no error. CodeUserNotFound.
 func (s *Notifications) Notify(ctx context.Context, notification livestream.NewNotification) (livestream.Notification, error) {
 	row, err := notify(ctx, s.db.primary, notification)
@@ -116,7 +115,7 @@ func (s *Notifications) Notify(ctx context.Context, notification livestream.NewN
 // notify is Notify within a transaction whose locks keep the same key from being
 // written at the same moment.
 func notify(ctx context.Context, q querier, n livestream.NewNotification) (notificationRow, error) {
-	row, err := one[notificationRow](ctx, q, notifySQL, n.UserID, n.Key, n.Type, n.Data, n.At, livestream.RingsPerHour)
+	row, err := one[notificationRow](ctx, q, notifySQL, n.UserID, n.Key, n.Type, n.Data, n.At)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return notificationRow{}, nil
 	}

@@ -70,7 +70,9 @@ WITH about AS MATERIALIZED (
 ), numbered AS (
 	INSERT INTO inboxes AS i (user_id, last_seq, unread, rung, rung_since)
 	SELECT user_id, 1, 1, 1, now() FROM followers WHERE wanted AND NOT told ORDER BY user_id
-	ON CONFLICT (user_id) DO UPDATE SET ` + countOne + `
+	ON CONFLICT (user_id) DO UPDATE SET ` + countOne + `,
+		rung = CASE WHEN i.rung_since <= now() - interval '1 hour' THEN 1 ELSE i.rung + 1 END,
+		rung_since = CASE WHEN i.rung_since <= now() - interval '1 hour' THEN now() ELSE i.rung_since END
 	RETURNING user_id, last_seq, rung
 ), written AS (
 	INSERT INTO notifications (user_id, seq, key, type, data, created_at, silent)

@@ -1,8 +1,8 @@
 package postgres_test
 
 import (
+	"fmt"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -86,29 +86,30 @@ func TestAStreamThatIsOverTellsNobody(t *testing.T) {
 	require.Zero(t, s.Number(t, "SELECT count(*) FROM notifications"))
 }
 
-// C1: beyond the limit of an hour notices wait in the inbox, whoever they are of.
-func TestARecipientIsRungSoOftenAnHour(t *testing.T) {
+// C1: beyond the limit of an hour starts wait in the inbox, whoever they are of.
+func TestARecipientIsRungForSoManyStreamsAnHour(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)
-	creator := s.MustCreateUser(t)
-	fan := s.MustCreateFollowers(t, creator.ID, 1)[0]
-	for n := range livestream.RingsPerHour - 1 {
-		s.MustNotify(t, fan, string(rune('a'+n)))
+	fan := s.MustCreateUser(t).ID
+	start := func() livestream.GoLive {
+		t.Helper()
+		creator := s.MustCreateUser(t)
+		s.MustExec(t, "INSERT INTO follows (follower_id, following_id) VALUES ($1, $2)", fan, creator.ID)
+		return goLive(s.MustCreateStream(t, creator.ID))
 	}
-	rings := func(live livestream.GoLive) int {
+	rings := func(live livestream.GoLive) bool {
 		t.Helper()
 		require.EqualValues(t, 1, fanOut(t, s, live, 10, 10), "it is in the inbox in any case")
 		told, err := s.Notifications.ForRecipients(ctx, livestream.StreamLiveKey(live.StreamID), live.Before, []uuid.UUID{fan})
 		require.NoError(t, err)
-		return len(told)
+		return len(told) == 1
 	}
-	first := goLive(s.MustCreateStream(t, creator.ID))
-	require.Equal(t, 1, rings(first), "the last ring of this hour")
-	other := s.MustCreateUser(t)
-	s.MustExec(t, "INSERT INTO follows (follower_id, following_id) VALUES ($1, $2)", fan, other.ID)
-	second := goLive(s.MustCreateStream(t, other.ID))
-	require.Zero(t, rings(second))
-	require.Zero(t, rings(second), "after a retry neither")
+	for range livestream.RingsPerHour {
+		require.True(t, rings(start()))
+	}
+	beyond := start()
+	require.False(t, rings(beyond))
+	require.False(t, rings(beyond), "after a retry neither")
 	require.Len(t, inbox(t, s, fan), livestream.RingsPerHour+1)
 	require.EqualValues(t, livestream.RingsPerHour+1, s.unread(t, fan))
 	missed, err := s.Notifications.Since(ctx, fan, 0, 100)
@@ -116,10 +117,41 @@ func TestARecipientIsRungSoOftenAnHour(t *testing.T) {
 	require.Len(t, missed, livestream.RingsPerHour, "who comes back is not rung for it either")
 
 	s.MustExec(t, "UPDATE inboxes SET rung_since = rung_since - interval '1 hour'")
-	third := s.MustNotify(t, fan, "an hour later")
-	told, err := s.Notifications.ForRecipients(ctx, "an hour later", time.Time{}, []uuid.UUID{fan})
-	require.NoError(t, err)
-	require.Equal(t, []livestream.Notification{third}, told)
+	require.True(t, rings(start()), "an hour later")
+	requireKept(t, s)
+}
+
+// What concerns its recipient alone rings however much there is, and leaves starts
+// their rings.
+func TestTipsFollowersAndArchivesAlwaysRing(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fan := s.MustCreateFollowers(t, creator.ID, 1)[0]
+	types := []livestream.NotificationType{livestream.NotifyTipReceived, livestream.NotifyNewFollower, livestream.NotifyArchiveReady}
+	tell := func(n int) {
+		t.Helper()
+		for _, typ := range types {
+			_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: fan, Key: fmt.Sprint(typ, n), Type: typ, At: dated, Data: struct{}{}})
+			require.NoError(t, err)
+		}
+	}
+	rung := func() int {
+		t.Helper()
+		missed, err := s.Notifications.Since(ctx, fan, 0, 1000)
+		require.NoError(t, err)
+		return len(missed)
+	}
+	for n := range livestream.RingsPerHour {
+		tell(n)
+	}
+	require.Equal(t, len(types)*livestream.RingsPerHour, rung())
+	fanOut(t, s, goLive(s.MustCreateStream(t, creator.ID)), 10, 10)
+	require.Equal(t, len(types)*livestream.RingsPerHour+1, rung(), "a start has its ring still")
+
+	s.MustExec(t, "UPDATE inboxes SET rung = $2, rung_since = now() WHERE user_id = $1", fan, livestream.RingsPerHour)
+	tell(livestream.RingsPerHour)
+	require.Equal(t, len(types)*(livestream.RingsPerHour+1)+1, rung(), "beyond the limit for starts too")
 	requireKept(t, s)
 }
 

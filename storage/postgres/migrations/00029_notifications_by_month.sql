@@ -14,7 +14,7 @@ CREATE TABLE notifications (
     key        text        NOT NULL CHECK (char_length(key) BETWEEN 1 AND 200),
     type       text        NOT NULL CHECK (type IN ('stream_live', 'tip_received', 'new_follower', 'archive_ready')),
     read       boolean     NOT NULL DEFAULT false,
-    -- Beyond what a recipient is rung for in an hour: it waits to be found.
+    -- Beyond the streams that a recipient is rung for in an hour: it waits to be found.
     silent     boolean     NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     data       jsonb       NOT NULL
@@ -59,8 +59,8 @@ CREATE INDEX notifications_seq ON notifications (user_id, seq);
 CREATE INDEX notifications_unread ON notifications (user_id, seq) WHERE NOT read;
 
 -- What is kept of each inbox, so that nobody counts: the unread ones, how often
--- its owner was rung since the hour began, and the notice of new followers that
--- further ones are added to.
+-- its owner was rung for streams since the hour began, and the notice of new
+-- followers that further ones are added to.
 ALTER TABLE inboxes
     ADD COLUMN unread        bigint      NOT NULL DEFAULT 0,
     ADD COLUMN rung          integer     NOT NULL DEFAULT 0,
