@@ -49,6 +49,9 @@ type NewNotification struct {
 	UserID uuid.UUID
 	Key    string
 	Type   NotificationType
+	// From is the member who caused it: a recipient who has blocked them is not told. The
+	// zero id is nobody.
+	From uuid.UUID
 	// At is when what it tells of happened: the same at each attempt.
 	At   time.Time
 	Data any

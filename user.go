@@ -58,7 +58,7 @@ type Follow struct {
 	FollowedAt time.Time
 }
 
-// Block is a member whom another wants to hear nothing of.
+// Block is a member whom another does not want to be told of, followed by or tipped by.
 type Block struct {
 	User      User
 	BlockedAt time.Time

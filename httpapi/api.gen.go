@@ -1473,10 +1473,10 @@ type ServerInterface interface {
 	// GetUser A profile
 	// (GET /api/users/{user_id})
 	GetUser(c *gin.Context, userID UserID)
-	// Unblock Hear of a user again
+	// Unblock Block a user no longer
 	// (DELETE /api/users/{user_id}/block)
 	Unblock(c *gin.Context, userID UserID)
-	// Block Hear nothing of a user
+	// Block Block a user
 	// (PUT /api/users/{user_id}/block)
 	Block(c *gin.Context, userID UserID)
 	// Unfollow Follow a user no longer
@@ -5455,10 +5455,10 @@ type StrictServerInterface interface {
 	// GetUser A profile
 	// (GET /api/users/{user_id})
 	GetUser(ctx context.Context, request GetUserRequestObject) (GetUserResponseObject, error)
-	// Unblock Hear of a user again
+	// Unblock Block a user no longer
 	// (DELETE /api/users/{user_id}/block)
 	Unblock(ctx context.Context, request UnblockRequestObject) (UnblockResponseObject, error)
-	// Block Hear nothing of a user
+	// Block Block a user
 	// (PUT /api/users/{user_id}/block)
 	Block(ctx context.Context, request BlockRequestObject) (BlockResponseObject, error)
 	// Unfollow Follow a user no longer

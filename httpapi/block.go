@@ -8,7 +8,7 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Blocks stores whom members want to hear nothing of.
+// Blocks stores whom members do not want to be told of, followed by or tipped by.
 type Blocks interface {
 	Block(ctx context.Context, userID, blocked uuid.UUID) error
 	Unblock(ctx context.Context, userID, blocked uuid.UUID) error

@@ -65,7 +65,7 @@ func TestFollowRefusesOneselfAndTheUnknown(t *testing.T) {
 	ada.get("/api/users/not-a-uuid").problem(t, http.StatusBadRequest, "invalid_request")
 }
 
-func TestBlockEndsFollowsAndKeepsThemAway(t *testing.T) {
+func TestBlockEndsFollowsAndRefusesThemAndTips(t *testing.T) {
 	p := api(t)
 	ada, bob := p.mustRegister(t), p.mustRegister(t)
 	ada.do(http.MethodPut, "/api/users/"+bob.id+"/follow", nil).ok(t, http.StatusNoContent)
@@ -81,12 +81,20 @@ func TestBlockEndsFollowsAndKeepsThemAway(t *testing.T) {
 	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).problem(t, http.StatusForbidden, "blocked")
 	ada.do(http.MethodPut, "/api/users/"+bob.id+"/follow", nil).problem(t, http.StatusForbidden, "blocked")
 	require.Empty(t, bob.pages("/api/users/me/blocks", 10), "who is blocked is not told so")
+	stream := tip(ada.id)
+	delete(stream, "recipient_id")
+	stream["stream_id"] = ada.mustStart(nil)
+	bob.post("/api/transactions", tip(ada.id), "Idempotency-Key", "blocked").problem(t, http.StatusForbidden, "blocked")
+	bob.post("/api/transactions", stream, "Idempotency-Key", "blocked stream").problem(t, http.StatusForbidden, "blocked")
+	ada.post("/api/transactions", tip(bob.id), "Idempotency-Key", "blocker").problem(t, http.StatusForbidden, "blocked")
+	require.Empty(t, bob.get("/api/transactions").data(t), "nothing was begun")
 
 	for range 2 {
 		ada.do(http.MethodDelete, "/api/users/"+bob.id+"/block", nil).ok(t, http.StatusNoContent)
 	}
 	require.Empty(t, p.anybody(t).get("/api/users/"+ada.id+"/followers").data(t), "it brings no follow back")
 	bob.do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+	bob.post("/api/transactions", tip(ada.id), "Idempotency-Key", "forgiven").ok(t, http.StatusCreated)
 }
 
 func TestBlocksAreListed(t *testing.T) {

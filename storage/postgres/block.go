@@ -13,6 +13,9 @@ const (
 	blockSQL = `-- name: blocks.block
 INSERT INTO blocks (user_id, blocked_id) VALUES ($1, $2) ON CONFLICT (user_id, blocked_id) DO NOTHING`
 
+	blockedSQL = `-- name: blocks.between
+SELECT EXISTS (SELECT FROM blocks WHERE user_id = $1 AND blocked_id = $2) OR EXISTS (SELECT FROM blocks WHERE user_id = $2 AND blocked_id = $1)`
+
 	unblockSQL = `-- name: blocks.unblock
 DELETE FROM blocks WHERE user_id = $1 AND blocked_id = $2`
 
@@ -32,8 +35,10 @@ func (r blockRow) domain() livestream.Block {
 	return livestream.Block{User: r.userRow.domain(), BlockedAt: r.BlockedAt}
 }
 
-// Block makes a member hear nothing of another, and ends their following of each
-// other; doing it again changes nothing. CodeUserNotFound, CodeCannotBlockSelf.
+// Block has a member told of nothing that another does, keeps the two from following
+// and tipping each other, and ends what they follow; doing it again changes nothing. A
+// tip that is under way is booked, and its recipient is not told. What is said in a chat
+// is up to that chat's bans. CodeUserNotFound, CodeCannotBlockSelf.
 func (s *Follows) Block(ctx context.Context, userID, blocked uuid.UUID) error {
 	err := s.db.inTx(ctx, func(tx querier) error {
 		if _, err := tx.Exec(ctx, lockPairSQL, userID, blocked); err != nil {
@@ -48,6 +53,15 @@ func (s *Follows) Block(ctx context.Context, userID, blocked uuid.UUID) error {
 		return unfollow(ctx, tx, blocked, userID)
 	})
 	return fail(ctx, "block", err)
+}
+
+// refuseBlocked is CodeBlocked when one of two members has blocked the other.
+func refuseBlocked(ctx context.Context, tx querier, a, b uuid.UUID) error {
+	blocked, err := scalar[bool](ctx, tx, blockedSQL, a, b)
+	if err == nil && blocked {
+		err = livestream.Errorf(livestream.CodeBlocked, "one of you has blocked the other")
+	}
+	return err
 }
 
 // Unblock ends a block; there need not be one. It brings no follow back.

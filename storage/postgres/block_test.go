@@ -57,6 +57,56 @@ func TestFollowAndBlockAtOnce(t *testing.T) {
 	}
 }
 
+// Neither tips the other while one has blocked the other.
+func TestBlockRefusesTips(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	a, b := s.MustCreateUser(t), s.MustCreateUser(t)
+	tip := func(from, to uuid.UUID) error {
+		_, err := s.Transactions.Create(ctx, newTip(t, from, to, 500), livestream.TipLimits{})
+		return err
+	}
+	before := newTip(t, b.ID, a.ID, 500)
+	_, err := s.Transactions.Create(ctx, before, livestream.TipLimits{})
+	require.NoError(t, err)
+	require.NoError(t, s.Follows.Block(ctx, a.ID, b.ID))
+	requireCode(t, livestream.CodeBlocked, tip(b.ID, a.ID))
+	requireCode(t, livestream.CodeBlocked, tip(a.ID, b.ID))
+	require.NoError(t, tip(b.ID, s.MustCreateUser(t).ID), "others may")
+	_, err = s.Transactions.Create(ctx, before, livestream.TipLimits{})
+	require.NoError(t, err, "what is there stays")
+	require.NoError(t, s.Follows.Unblock(ctx, a.ID, b.ID))
+	require.NoError(t, tip(b.ID, a.ID))
+}
+
+// A tip that was under way when its recipient blocked its sender is theirs, and they
+// are not told of it.
+func TestABlockedTipIsBookedQuietly(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	recipient, blocked, other := s.MustCreateUser(t), s.MustCreateUser(t), s.MustCreateUser(t)
+	var tips []livestream.Transaction
+	for _, sender := range []livestream.User{blocked, other} {
+		tips = append(tips, s.MustCreateTip(t, sender.ID, recipient.ID, 1000))
+	}
+	require.NoError(t, s.Follows.Block(ctx, recipient.ID, blocked.ID))
+	require.NoError(t, s.Follows.Block(ctx, other.ID, s.MustCreateUser(t).ID))
+	for _, tip := range tips {
+		settled, err := s.Transactions.Settle(ctx, tip.ID, now(), hold)
+		require.NoError(t, err)
+		require.Equal(t, livestream.TransactionSucceeded, settled.Status)
+	}
+	told := inbox(t, s, recipient.ID)
+	require.Len(t, told, 1)
+	require.Contains(t, string(told[0].Data), other.ID.String())
+	require.EqualValues(t, 1, s.unread(t, recipient.ID))
+	requireKept(t, s)
+	balances, err := s.Transactions.Balances(ctx, recipient.ID)
+	require.NoError(t, err)
+	require.Len(t, balances, 1)
+	require.Equal(t, 2*(1000-livestream.PlatformFee(1000)), balances[0].Pending)
+}
+
 func TestListBlocks(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)

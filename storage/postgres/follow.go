@@ -41,9 +41,6 @@ SELECT count(*) > 0 FROM created`
 	lockPairSQL = `-- name: follows.lock_pair
 SELECT pg_advisory_xact_lock(hashtextextended(least($1::uuid, $2::uuid)::text || greatest($1::uuid, $2::uuid)::text, 0))`
 
-	blockedSQL = `-- name: blocks.between
-SELECT EXISTS (SELECT FROM blocks WHERE user_id = $1 AND blocked_id = $2) OR EXISTS (SELECT FROM blocks WHERE user_id = $2 AND blocked_id = $1)`
-
 	newFollowerSQL = `-- name: follows.new_follower
 SELECT username, now() AS at, EXISTS (SELECT FROM notifications WHERE user_id = $1 AND key = $3) AS known FROM users WHERE id = $2`
 
@@ -101,12 +98,8 @@ func (s *Follows) Follow(ctx context.Context, follower, followee uuid.UUID) (*li
 		if _, err := tx.Exec(ctx, lockPairSQL, follower, followee); err != nil {
 			return err
 		}
-		blocked, err := scalar[bool](ctx, tx, blockedSQL, follower, followee)
-		if err != nil {
+		if err := refuseBlocked(ctx, tx, follower, followee); err != nil {
 			return err
-		}
-		if blocked {
-			return livestream.Errorf(livestream.CodeBlocked, "one of you has blocked the other")
 		}
 		created, err := scalar[bool](ctx, tx, followSQL, follower, followee)
 		if err != nil || !created {
@@ -141,7 +134,7 @@ func tellOfFollower(ctx context.Context, tx querier, follower, followee uuid.UUI
 		return nil, err
 	}
 	made, err := notify(ctx, tx, livestream.NewNotification{
-		UserID: followee, Key: key, Type: livestream.NotifyNewFollower, At: fan.At,
+		UserID: followee, Key: key, Type: livestream.NotifyNewFollower, From: follower, At: fan.At,
 		Data: map[string]any{"user_id": follower, "username": fan.Username, "count": 1},
 	})
 	if err != nil || made.ID == uuid.Nil {

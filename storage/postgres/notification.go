@@ -39,6 +39,7 @@ WITH numbered AS (
 			WHEN 'new_follower' THEN new_follower
 			WHEN 'archive_ready' THEN archive_ready
 		END)
+		AND NOT EXISTS (SELECT FROM blocks WHERE user_id = $1 AND blocked_id = $6)
 	ON CONFLICT (user_id) DO UPDATE SET ` + countOne + `
 	RETURNING user_id, last_seq
 )
@@ -102,8 +103,9 @@ type notificationRow struct {
 func (r notificationRow) domain() livestream.Notification { return livestream.Notification(r) }
 
 // Notify tells one member of what concerns them alone, once a key, and rings: the
-// limit of an hour is for starts of streams. Of what they do not want or have already
-// it gives a zero Notification and no error. CodeUserNotFound.
+// limit of an hour is for starts of streams. Of what they do not want, whom they have
+// blocked or what they have already it gives a zero Notification and no error.
+// CodeUserNotFound.
 func (s *Notifications) Notify(ctx context.Context, notification livestream.NewNotification) (livestream.Notification, error) {
 	row, err := notify(ctx, s.db.primary, notification)
 	if duplicate(err) {
@@ -115,7 +117,7 @@ func (s *Notifications) Notify(ctx context.Context, notification livestream.NewN
 // notify is Notify within a transaction whose locks keep the same key from being
 // written at the same moment.
 func notify(ctx context.Context, q querier, n livestream.NewNotification) (notificationRow, error) {
-	row, err := one[notificationRow](ctx, q, notifySQL, n.UserID, n.Key, n.Type, n.Data, n.At)
+	row, err := one[notificationRow](ctx, q, notifySQL, n.UserID, n.Key, n.Type, n.Data, n.At, n.From)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return notificationRow{}, nil
 	}

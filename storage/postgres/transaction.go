@@ -111,7 +111,7 @@ type transactionRow struct {
 func (r transactionRow) domain() livestream.Transaction { return livestream.Transaction(r) }
 
 // Create writes a payment, queued. Creating it again changes nothing.
-// CodeUserNotFound, CodeStreamNotFound, CodeCannotTipSelf, CodeBanned,
+// CodeUserNotFound, CodeStreamNotFound, CodeCannotTipSelf, CodeBlocked, CodeBanned,
 // CodeTipLimitReached.
 func (s *Transactions) Create(ctx context.Context, t livestream.NewTransaction, limits livestream.TipLimits) (livestream.Transaction, error) {
 	var row transactionRow
@@ -135,6 +135,9 @@ func (s *Transactions) Create(ctx context.Context, t livestream.NewTransaction, 
 
 // mayTip checks what a payer is allowed, whose row is locked.
 func mayTip(ctx context.Context, tx querier, t livestream.NewTransaction, limits livestream.TipLimits) error {
+	if err := refuseBlocked(ctx, tx, t.SenderID, t.RecipientID); err != nil {
+		return err
+	}
 	banned, err := scalar[bool](ctx, tx, bannedByCreatorSQL, t.SenderID, t.RecipientID)
 	if err != nil {
 		return err
@@ -250,7 +253,7 @@ func settle(ctx context.Context, tx querier, row transactionRow, now time.Time, 
 		return row, err
 	}
 	_, err = notify(ctx, tx, livestream.NewNotification{
-		UserID: row.RecipientID, Key: livestream.TipReceivedKey(row.ID), Type: livestream.NotifyTipReceived, At: now,
+		UserID: row.RecipientID, Key: livestream.TipReceivedKey(row.ID), Type: livestream.NotifyTipReceived, From: row.SenderID, At: now,
 		Data: map[string]any{
 			"transaction_id": row.ID, "user_id": row.SenderID, "amount": row.Amount, "currency": row.Currency, "message": row.Message,
 		},

@@ -78,7 +78,7 @@ ALTER TABLE notification_progress
     ADD CONSTRAINT notification_progress_status_check
         CHECK (status IN ('pending', 'running', 'paused', 'incomplete', 'completed', 'canceled', 'stopped'));
 
--- Whom a member wants to hear nothing of.
+-- Whom a member does not want to be told of, followed by or tipped by.
 CREATE TABLE blocks (
     user_id    uuid        NOT NULL CONSTRAINT blocks_user_id_fkey REFERENCES users (id),
     blocked_id uuid        NOT NULL CONSTRAINT blocks_blocked_id_fkey REFERENCES users (id),
