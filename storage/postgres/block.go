@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -47,10 +48,15 @@ func (s *Follows) Block(ctx context.Context, userID, blocked uuid.UUID) error {
 		if _, err := tx.Exec(ctx, blockSQL, userID, blocked); err != nil {
 			return err
 		}
-		if err := unfollow(ctx, tx, userID, blocked); err != nil {
+		// The inboxes are taken in the order of their owners, as fan-outs do.
+		first, second := userID, blocked
+		if bytes.Compare(first[:], second[:]) > 0 {
+			first, second = second, first
+		}
+		if err := unfollow(ctx, tx, second, first); err != nil {
 			return err
 		}
-		return unfollow(ctx, tx, blocked, userID)
+		return unfollow(ctx, tx, first, second)
 	})
 	return fail(ctx, "block", err)
 }

@@ -57,14 +57,26 @@ UPDATE inboxes SET followers_id = $2, followers_at = $3 WHERE user_id = $1`
 	lockCountsSQL = `-- name: follows.lock_counts
 SELECT FROM follow_counts WHERE user_id IN ($1, $2) ORDER BY user_id FOR NO KEY UPDATE`
 
+	// It gives when the follow was, if a notice of that time may count it.
 	unfollowSQL = `-- name: follows.unfollow
 WITH removed AS (
-	DELETE FROM follows WHERE follower_id = $1 AND following_id = $2 RETURNING follower_id, following_id
+	DELETE FROM follows WHERE follower_id = $1 AND following_id = $2 RETURNING follower_id, following_id, followed_at
+), counted AS (
+	UPDATE follow_counts c SET
+		followers = c.followers - CASE WHEN c.user_id = r.following_id THEN 1 ELSE 0 END,
+		following = c.following - CASE WHEN c.user_id = r.follower_id THEN 1 ELSE 0 END
+	FROM removed r WHERE c.user_id IN (r.follower_id, r.following_id)
 )
-UPDATE follow_counts c SET
-	followers = c.followers - CASE WHEN c.user_id = r.following_id THEN 1 ELSE 0 END,
-	following = c.following - CASE WHEN c.user_id = r.follower_id THEN 1 ELSE 0 END
-FROM removed r WHERE c.user_id IN (r.follower_id, r.following_id)`
+SELECT r.followed_at FROM removed r JOIN inboxes i ON i.user_id = r.following_id AND i.followers_at <= r.followed_at`
+
+	// One less in a notice that counted a follow, which nobody with a notice of their own
+	// is in. The first one of a notice is such: it never falls to none.
+	removeFollowerSQL = `-- name: notifications.remove_follower
+UPDATE notifications n SET data = jsonb_set(n.data, '{count}', to_jsonb((n.data ->> 'count')::bigint - 1))
+FROM inboxes i
+WHERE i.user_id = $1 AND i.followers_at <= $3 AND i.followers_at > $3::timestamptz - $4::interval
+	AND n.user_id = i.user_id AND n.id = i.followers_id AND n.created_at = i.followers_at AND NOT n.read AND (n.data ->> 'count')::bigint > 1
+	AND NOT EXISTS (SELECT FROM notifications WHERE user_id = $1 AND key = $2)`
 
 	followersSQL = `-- name: follows.followers
 SELECT f.followed_at, ` + userColumns + `
@@ -119,7 +131,7 @@ type newFollowerRow struct {
 
 // tellOfFollower writes that somebody has a new follower: into the notice of those
 // who came just before, or as a new one. Who has one of their own already is not told
-// of again, however often they change their mind.
+// of again, however often they change their mind; unfollow takes the others back.
 func tellOfFollower(ctx context.Context, tx querier, follower, followee uuid.UUID) (*livestream.NotificationPush, error) {
 	if _, err := tx.Exec(ctx, lockInboxSQL, followee); err != nil {
 		return nil, err
@@ -154,7 +166,14 @@ func unfollow(ctx context.Context, tx querier, follower, followee uuid.UUID) err
 	if _, err := tx.Exec(ctx, lockCountsSQL, follower, followee); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, unfollowSQL, follower, followee)
+	counted, err := scalars[time.Time](ctx, tx, unfollowSQL, follower, followee)
+	if err != nil || len(counted) == 0 {
+		return err
+	}
+	if _, err := tx.Exec(ctx, lockInboxSQL, followee); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, removeFollowerSQL, followee, livestream.NewFollowerKey(follower), counted[0], livestream.FollowersPause)
 	return err
 }
 

@@ -89,6 +89,108 @@ func TestNewFollowersAreToldTogether(t *testing.T) {
 	requireKept(t, s)
 }
 
+// A follower counts once in the notice of those who came together, however often they
+// change their mind: the first of them, the others, and who has been told of before.
+func TestAFollowerCountsOnceInANotice(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator, ada, bob, old := s.MustCreateUser(t), s.MustCreateUser(t), s.MustCreateUser(t), s.MustCreateUser(t)
+	follow := func(fan livestream.User) {
+		t.Helper()
+		_, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+		require.NoError(t, err)
+	}
+	unfollow := func(fan livestream.User) {
+		t.Helper()
+		require.NoError(t, s.Follows.Unfollow(ctx, fan.ID, creator.ID))
+	}
+	count := func(want, of int) {
+		t.Helper()
+		told := inbox(t, s, creator.ID)
+		require.Len(t, told, of)
+		require.Contains(t, string(told[0].Data), fmt.Sprintf(`"count": %d`, want))
+	}
+	follow(old)
+	require.NoError(t, s.Notifications.MarkAllRead(ctx, creator.ID))
+	follow(ada)
+	count(1, 2)
+	follow(bob)
+	count(2, 2)
+	for _, fan := range []livestream.User{bob, ada, old} {
+		for range 3 {
+			unfollow(fan)
+			follow(fan)
+			count(2, 2)
+		}
+	}
+	for range 2 {
+		unfollow(bob)
+		count(1, 2)
+	}
+	unfollow(ada)
+	count(1, 2)
+	follow(bob)
+	count(2, 2)
+	require.NoError(t, s.Follows.Block(ctx, creator.ID, bob.ID))
+	count(1, 2)
+	require.NoError(t, s.Follows.Unblock(ctx, creator.ID, bob.ID))
+
+	follow(bob)
+	require.NoError(t, s.Notifications.MarkAllRead(ctx, creator.ID))
+	unfollow(bob)
+	count(2, 2) // what was read stays as it was
+	follow(bob)
+	count(1, 3)
+	requireKept(t, s)
+}
+
+// A follow that the notice was too old for is none of its number.
+func TestALateFollowerIsNotTakenFromAnOldNotice(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := []livestream.User{s.MustCreateUser(t), s.MustCreateUser(t), s.MustCreateUser(t)}
+	for _, fan := range fans[:2] {
+		_, err := s.Follows.Follow(ctx, fan.ID, creator.ID)
+		require.NoError(t, err)
+	}
+	s.MustExec(t, "UPDATE inboxes SET followers_at = followers_at - interval '6 minutes' WHERE user_id = $1", creator.ID)
+	s.MustExec(t, "UPDATE notifications SET created_at = created_at - interval '6 minutes'")
+	require.NoError(t, s.Notifications.SetSettings(ctx, creator.ID, livestream.NotificationSettings{}))
+	_, err := s.Follows.Follow(ctx, fans[2].ID, creator.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Follows.Unfollow(ctx, fans[2].ID, creator.ID))
+	told := inbox(t, s, creator.ID)
+	require.Len(t, told, 1)
+	require.Contains(t, string(told[0].Data), `"count": 2`)
+}
+
+// Followers of one creator who come and go at once leave the notice's number right.
+func TestFollowersComeAndGoAtOnce(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator, first := s.MustCreateUser(t), s.MustCreateUser(t)
+	_, err := s.Follows.Follow(ctx, first.ID, creator.ID)
+	require.NoError(t, err)
+	fans := make([]livestream.User, 10)
+	for i := range fans {
+		fans[i] = s.MustCreateUser(t)
+	}
+	for _, err := range race(80, func(i int) error {
+		fan := fans[i%10].ID
+		if i%4 == 0 {
+			return s.Follows.Unfollow(ctx, fan, creator.ID)
+		}
+		_, err := s.Follows.Follow(ctx, fan, creator.ID)
+		return err
+	}) {
+		require.NoError(t, err)
+	}
+	told := inbox(t, s, creator.ID)
+	require.Len(t, told, 1)
+	require.Contains(t, string(told[0].Data), fmt.Sprintf(`"count": %d`, s.Number(t, "SELECT count(*) FROM follows WHERE following_id = $1", creator.ID)))
+}
+
 func TestFollowErrors(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)
