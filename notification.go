@@ -136,12 +136,12 @@ func (p NotifyProgress) Left() time.Duration {
 // NotificationPush tells chat nodes that inboxes changed. A node loads the rows
 // of those recipients that are connected to it; nobody else's travel.
 type NotificationPush struct {
-	Key string `json:"key"` // the notifications' key
-	// At is no later than they are dated; the zero time when that is not known. It saves
-	// looking through the older ones.
-	At    time.Time      `json:"at,omitzero"`
-	Range *FollowerRange `json:"range,omitempty"`
-	User  *uuid.UUID     `json:"user,omitempty"` // instead of Range
+	Key string    `json:"key"` // the notifications' key
+	At  time.Time `json:"at"`  // when they are dated
+	// Range is of the followers of CreatorID.
+	Range     *FollowerRange `json:"range,omitempty"`
+	CreatorID uuid.UUID      `json:"creator_id,omitzero"`
+	User      *uuid.UUID     `json:"user,omitempty"` // instead of Range
 }
 
 // StreamLiveKey is the key of the notifications that tell of a stream's start.

@@ -87,6 +87,14 @@ func edgeSpread(ctx context.Context, err error) error {
 	})
 }
 
+// comeBack ends an attempt that has to wait. The next one begins after that time, with
+// the heartbeat of this one; until then no worker is busy with it.
+func comeBack(why string, wait time.Duration) error {
+	return temporal.NewApplicationErrorWithOptions(why, "waiting", temporal.ApplicationErrorOptions{
+		NextRetryDelay: wait, Category: temporal.ApplicationErrorCategoryBenign, // it is neither logged nor counted as a failure
+	})
+}
+
 // retryDelay keeps what a peer asked for within reason; zero leaves it to the
 // step's policy.
 func retryDelay(e *livestream.Error) time.Duration {

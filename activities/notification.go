@@ -125,7 +125,7 @@ func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive,
 		return result, edge(err)
 	}
 	if result.Notified > 0 {
-		push := livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r}
+		push := livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r, CreatorID: live.CreatorID}
 		_ = a.Push.Publish(ctx, push)
 		err = a.Browsers.Ring(ctx, push)
 	}

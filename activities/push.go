@@ -3,8 +3,7 @@ package activities
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,30 +43,30 @@ const (
 	pushPage = 100
 	// pushesAtOnce bounds the requests of one delivery.
 	pushesAtOnce = 25
-	// maxPutOff is how many browsers a delivery keeps in mind whose service is busy; it
-	// is in each heartbeat.
-	maxPutOff = 200
-	// pushRounds is how often those are tried again, from pushPause apart on.
-	pushRounds = 3
+	// maxPutOff is how many browsers a delivery keeps in mind whose services are busy or
+	// away; they are in each heartbeat. When there could be more it reads on no further.
+	maxPutOff = 500
+	// pushRounds is how often in a row those are tried in vain, pushPause and then twice
+	// as long apart each time: two minutes in all. A service may ask for more.
+	pushRounds = 6
 	pushPause  = 2 * time.Second
-	// pushBeat is the time between two heartbeats of one that waits.
-	pushBeat = 5 * time.Second
 )
 
-// PushDelivery is how far a delivery is. It travels in heartbeats, from a worker that
-// is gone to the next.
+// PushDelivery is how far a delivery is. It travels in heartbeats, from one attempt to
+// the next.
 type PushDelivery struct {
 	After livestream.PushCursor `json:"after"`
-	// PutOff are the subscriptions whose service was busy, and Rounds how often they
-	// were tried again.
+	// PutOff are the subscriptions before it whose service was busy or away, and Rounds
+	// how often in a row all of them were tried again in vain.
 	PutOff []uuid.UUID `json:"put_off,omitempty"`
 	Rounds int         `json:"rounds,omitempty"`
 	// Told counts what became of the others.
 	Told map[livestream.PushResult]int `json:"told"`
 }
 
-// Deliver tells the browsers that a push is for, a page at a time; those whose service
-// is busy come once more at the end. It gives how many were told.
+// Deliver tells the browsers that a push is for, a page at a time, and gives how many
+// were told. Where services are to be left alone for a while, the attempt ends and
+// says when the next one begins: nothing is kept busy by waiting.
 func (a *Pushes) Deliver(ctx context.Context, push livestream.NotificationPush) (map[livestream.PushResult]int, error) {
 	state := PushDelivery{After: push.Before()}
 	if activity.HasHeartbeatDetails(ctx) {
@@ -89,11 +88,14 @@ type pushDelivery struct {
 	*Pushes
 	push livestream.NotificationPush
 	PushDelivery
+	wait time.Duration // that services have asked for in this attempt
 }
 
 func (d *pushDelivery) run(ctx context.Context) error {
-	wait := time.Duration(0)
-	for d.Rounds == 0 {
+	if err := d.tellPutOff(ctx); err != nil {
+		return err
+	}
+	for len(d.PutOff)+pushPage <= maxPutOff {
 		due, err := d.Store.Due(ctx, d.push, d.After, pushPage)
 		if err != nil {
 			return err
@@ -101,56 +103,74 @@ func (d *pushDelivery) run(ctx context.Context) error {
 		if len(due) == 0 {
 			break
 		}
-		asked, err := d.tell(ctx, due)
-		if err != nil {
+		if err := d.tell(ctx, due, d.PutOff); err != nil {
 			return err
 		}
-		wait = max(wait, asked)
 		last := due[len(due)-1].Subscription
 		d.After = livestream.PushCursor{UserID: last.UserID, SubscriptionID: last.ID}
 		activity.RecordHeartbeat(ctx, d.PushDelivery)
 	}
-	for ; d.Rounds < pushRounds && len(d.PutOff) > 0; d.Rounds++ {
-		if err := d.rest(ctx, max(wait, pushPause<<d.Rounds)); err != nil {
-			return err
-		}
-		due, err := d.Store.DueOf(ctx, d.push, d.PutOff)
+	if len(d.PutOff) > 0 {
+		return comeBack(fmt.Sprintf("the services of %d browsers are busy or away", len(d.PutOff)), max(d.wait, pushPause<<d.Rounds))
+	}
+	return nil
+}
+
+// tellPutOff tries those again that were put off, and gives them up after the last
+// round.
+func (d *pushDelivery) tellPutOff(ctx context.Context) error {
+	before := len(d.PutOff)
+	if before == 0 {
+		return nil
+	}
+	for n := 0; n < before; n += pushPage {
+		size := min(pushPage, before-n)
+		due, err := d.Store.DueOf(ctx, d.push, d.PutOff[:size])
 		if err != nil {
 			return err
 		}
-		before := d.PutOff
-		d.PutOff = nil
-		if wait, err = d.tell(ctx, due); err != nil {
-			d.PutOff = before
+		if err := d.tell(ctx, due, d.PutOff[size:]); err != nil {
 			return err
 		}
 		activity.RecordHeartbeat(ctx, d.PushDelivery)
 	}
-	d.Told[livestream.PushFailed] += len(d.PutOff)
+	d.Rounds++
+	if len(d.PutOff) < before {
+		d.Rounds = 0
+	}
+	if d.Rounds == pushRounds {
+		d.Told[livestream.PushFailed] += len(d.PutOff)
+		d.PutOff, d.Rounds = nil, 0
+	}
+	activity.RecordHeartbeat(ctx, d.PushDelivery)
 	return nil
 }
 
-// tell tells some browsers, so many at once, and gives how long those want to be left
-// alone that are put off. It counts all of them, or with an error none.
-func (d *pushDelivery) tell(ctx context.Context, due []livestream.DuePush) (time.Duration, error) {
+// tell tells some browsers, so many at once, and adds those whose service is busy or
+// away to putOff. With an error it is as if none had been told.
+func (d *pushDelivery) tell(ctx context.Context, due []livestream.DuePush, putOff []uuid.UUID) error {
+	select {
+	case <-activity.GetWorkerStopChannel(ctx):
+		return errStopping
+	default:
+	}
 	results, waits := make([]livestream.PushResult, len(due)), make([]time.Duration, len(due))
 	var group errgroup.Group
 	group.SetLimit(pushesAtOnce)
 	log := activity.GetLogger(ctx)
-	beat := d.PushDelivery
 	for i, push := range due {
 		group.Go(func() error {
 			var err error
 			if results[i], waits[i], err = d.Sender.Send(ctx, push); err != nil {
 				log.Debug("push to a browser", "subscription_id", push.Subscription.ID, "result", results[i], "error", err)
 			}
-			activity.RecordHeartbeat(ctx, beat)
+			activity.RecordHeartbeat(ctx, d.PushDelivery)
 			return nil
 		})
 	}
 	_ = group.Wait()
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return err
 	}
 	var dead []uuid.UUID
 	for i, result := range results {
@@ -160,42 +180,19 @@ func (d *pushDelivery) tell(ctx context.Context, due []livestream.DuePush) (time
 	}
 	if len(dead) > 0 {
 		if err := d.Store.DeleteDead(ctx, dead); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	told, putOff, wait := maps.Clone(d.Told), slices.Clone(d.PutOff), time.Duration(0)
 	for i, result := range results {
-		if result == livestream.PushLater && len(putOff) < maxPutOff {
-			putOff, wait = append(putOff, due[i].Subscription.ID), max(wait, waits[i])
-			continue
-		}
 		if result == livestream.PushLater {
-			result = livestream.PushFailed
+			putOff, d.wait = append(putOff, due[i].Subscription.ID), max(d.wait, waits[i])
+		} else {
+			d.Told[result]++
 		}
-		told[result]++
 	}
-	d.Told, d.PutOff = told, putOff // the heartbeats of before have the old ones still
-	return wait, nil
+	d.PutOff = putOff
+	return nil
 }
 
 // errStopping has a delivery go on elsewhere.
 var errStopping = errors.New("the worker stops")
-
-// rest waits before a service is asked again.
-func (d *pushDelivery) rest(ctx context.Context, wait time.Duration) error {
-	over, beat := time.NewTimer(wait), time.NewTicker(pushBeat)
-	defer over.Stop()
-	defer beat.Stop()
-	for {
-		select {
-		case <-over.C:
-			return nil
-		case <-beat.C:
-			activity.RecordHeartbeat(ctx, d.PushDelivery)
-		case <-activity.GetWorkerStopChannel(ctx):
-			return errStopping
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}

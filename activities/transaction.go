@@ -208,7 +208,7 @@ func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) (TransactionRow
 	if err != nil {
 		return TransactionRow{}, edge(err)
 	}
-	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), User: &settled.RecipientID}
+	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), At: *settled.SettledAt, User: &settled.RecipientID}
 	if err := a.Push.Publish(ctx, push); err != nil {
 		activity.GetLogger(ctx).Warn("push tip_received", "transaction_id", id, "error", err)
 	}

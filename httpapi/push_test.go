@@ -206,4 +206,43 @@ func TestABusyServiceIsAskedAgain(t *testing.T) {
 	ada.mustStart(nil)
 	eve.eventually(func() bool { return len(other.Got()) == 1 })
 	bob.eventually(func() bool { return asked.Load() == 2 })
+	require.Equal(t, 1, other.Tries(), "the next attempt knows who has been told")
+}
+
+// More browsers than a delivery keeps in mind, of a service that is busy once: nobody
+// is left out, and nobody is told twice.
+func TestWhatABusyServicePutsOffIsNotLost(t *testing.T) {
+	p := api(t)
+	const followers = 700
+	ada, busy := p.mustRegister(t), webpushtest.New(t)
+	var refused atomic.Bool
+	var taken [followers]atomic.Int32
+	var ids []uuid.UUID
+	var endpoints []string
+	var keys, secrets [][]byte
+	for i := range followers {
+		b := busy.Subscribe(t, p.pushKey)
+		b.Answer = func(w http.ResponseWriter, _ *http.Request) {
+			if refused.CompareAndSwap(false, true) {
+				w.Header().Set("Retry-After", "1")
+				w.WriteHeader(http.StatusTooManyRequests)
+				return
+			}
+			taken[i].Add(1)
+			w.WriteHeader(http.StatusCreated)
+		}
+		ids, endpoints, keys, secrets = append(ids, uuid.Must(uuid.NewV7())), append(endpoints, b.Endpoint), append(keys, b.Key()), append(secrets, b.Secret())
+	}
+	p.exec(t, `INSERT INTO users (id, username, email, display_name, password_hash)
+		SELECT id, 'f' || left(md5(id::text), 20), id || '@example.com', 'follower', 'hash' FROM unnest($1::uuid[]) id`, ids)
+	p.exec(t, "INSERT INTO follows (follower_id, following_id) SELECT id, $2 FROM unnest($1::uuid[]) id", ids, ada.id)
+	p.exec(t, `INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
+		SELECT *, $5 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[])`, ids, endpoints, keys, secrets, p.pushKey)
+	stream := uuid.MustParse(ada.mustStart(nil))
+	push := "push/" + livestream.StreamLiveKey(stream) + "/" + ids[followers-1].String()
+	ada.eventually(refused.Load)
+	require.NoError(t, p.temporal.GetWorkflow(t.Context(), push, "").Get(t.Context(), nil))
+	for i := range taken {
+		require.EqualValues(t, 1, taken[i].Load(), "browser %d", i)
+	}
 }

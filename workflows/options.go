@@ -220,8 +220,9 @@ func page(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
-// pushing is for telling browsers: of a range of followers up to tens of thousands, whose
-// services may be busy. Heartbeats tell of each. After a day nothing is of use any more.
+// pushing is for telling browsers: of a range of followers up to tens of thousands.
+// Heartbeats tell of each. An attempt ends where services are busy and says itself when
+// the next one begins. After a day nothing is of use any more.
 func pushing(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		ScheduleToCloseTimeout: 24 * time.Hour,

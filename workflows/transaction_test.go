@@ -96,7 +96,7 @@ func (s *till) Settle(context.Context, uuid.UUID, time.Time, time.Duration) (liv
 		s.paid()
 	}
 	at := time.Now().Add(7 * 24 * time.Hour)
-	return livestream.Transaction{Status: livestream.TransactionSucceeded, AvailableAt: &at}, nil
+	return livestream.Transaction{Status: livestream.TransactionSucceeded, SettledAt: &at, AvailableAt: &at}, nil
 }
 func (s *till) Release(context.Context, uuid.UUID, time.Time) (livestream.Transaction, error) {
 	s.released++

@@ -46,7 +46,7 @@ type Config struct {
 }
 
 // Sender sends messages. It remembers which services have asked to be left alone for a
-// while, and does so.
+// while, or fail, and leaves them alone.
 type Sender struct {
 	config  Config
 	client  *http.Client
@@ -55,15 +55,26 @@ type Sender struct {
 	seconds prometheus.Histogram
 
 	mu    sync.Mutex
-	rests map[string]time.Time // until when a host is left alone
+	rests map[string]rest // by host
+}
+
+// rest is how long a host is left alone.
+type rest struct {
+	until    time.Time
+	failures int // in a row, of which it did not say how long it wants to be left alone
 }
 
 // recordSize is the length that each message is brought to, so that it says nothing of
 // what is in it. The longest notification fits.
 const recordSize = 2048
 
-// maxRest is how long a service is left alone at most, whatever it asks for.
-const maxRest = 2 * time.Minute
+// A service that fails without saying for how long is left alone for firstRest, and for
+// twice as long with each further failure; none for longer than maxRest, whatever it
+// asks for.
+const (
+	firstRest = time.Second
+	maxRest   = 2 * time.Minute
+)
 
 // New makes a sender.
 func New(config Config) (*Sender, error) {
@@ -100,7 +111,7 @@ func New(config Config) (*Sender, error) {
 			Help:    "Time that the services of browsers take for a message.",
 			Buckets: []float64{.01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}),
-		rests: map[string]time.Time{},
+		rests: map[string]rest{},
 	}
 	for _, collector := range []prometheus.Collector{s.results, s.seconds} {
 		if err := config.Registry.Register(collector); err != nil {
@@ -156,8 +167,8 @@ func (s *Sender) send(ctx context.Context, push livestream.DuePush) (livestream.
 	if err != nil || address.Scheme != "https" {
 		return livestream.PushFailed, 0, errors.New("its endpoint is no https address")
 	}
-	if rest := s.rest(address.Host); rest > 0 {
-		return livestream.PushLater, rest, nil
+	if left := s.resting(address.Host); left > 0 {
+		return livestream.PushLater, left, nil
 	}
 	content, err := json.Marshal(message{n.ID, n.Type, n.CreatedAt, n.Data})
 	if err != nil {
@@ -178,19 +189,24 @@ func (s *Sender) send(ctx context.Context, push livestream.DuePush) (livestream.
 	})
 	s.seconds.Observe(time.Since(began).Seconds())
 	if err != nil {
-		return classify(err)
+		result, err := classify(err)
+		if result != livestream.PushLater || ctx.Err() != nil { // who goes away says nothing of the service
+			return result, 0, err
+		}
+		return result, s.leave(address.Host, 0), err
 	}
 	defer response.Body.Close()
 	_, _ = io.CopyN(io.Discard, response.Body, 4<<10) // the connection is used again
-	switch status := response.StatusCode; {
+	status := response.StatusCode
+	if status == http.StatusTooManyRequests || status >= 500 {
+		return livestream.PushLater, s.leave(address.Host, retryAfter(response.Header.Get("Retry-After"))), fmt.Errorf("%s answered %d", address.Hostname(), status)
+	}
+	s.works(address.Host)
+	switch {
 	case status >= 200 && status < 300:
 		return livestream.PushSent, 0, nil
 	case status == http.StatusNotFound || status == http.StatusGone:
 		return livestream.PushDead, 0, nil
-	case status == http.StatusTooManyRequests || status >= 500:
-		wait := retryAfter(response.Header.Get("Retry-After"))
-		s.leave(address.Host, wait)
-		return livestream.PushLater, wait, fmt.Errorf("%s answered %d", address.Hostname(), status)
 	default: // a redirect is one too
 		return livestream.PushFailed, 0, fmt.Errorf("%s answered %d", address.Hostname(), status)
 	}
@@ -198,37 +214,58 @@ func (s *Sender) send(ctx context.Context, push livestream.DuePush) (livestream.
 
 // classify says what became of a message that got no answer. What cannot be encrypted
 // or must not be dialled stays so; services may be away for a while.
-func classify(err error) (livestream.PushResult, time.Duration, error) {
+func classify(err error) (livestream.PushResult, error) {
 	var unanswered *url.Error
 	if !errors.As(err, &unanswered) {
-		return livestream.PushFailed, 0, err
+		return livestream.PushFailed, err
 	}
 	if refused(err) {
-		return livestream.PushFailed, 0, errors.New("its endpoint leads to no address of the internet")
+		return livestream.PushFailed, errors.New("its endpoint leads to no address of the internet")
 	}
 	// The endpoint is in the error, and is a secret of the browser's.
-	return livestream.PushLater, 0, unanswered.Err
+	return livestream.PushLater, unanswered.Err
 }
 
-// rest is how long a host wants to be left alone still.
-func (s *Sender) rest(host string) time.Duration {
+// resting is how long a host is to be left alone still.
+func (s *Sender) resting(host string) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Until(s.rests[host])
+	return time.Until(s.rests[host].until)
 }
 
-// leave leaves a host alone for a while, and now and then forgets those that have rested.
-func (s *Sender) leave(host string, wait time.Duration) {
-	if wait <= 0 {
-		return
+// leave leaves a host alone for the time that it asks for, or as long as is good for one
+// that fails and says nothing, and gives how long that is. Those that have rested are
+// forgotten now and then.
+func (s *Sender) leave(host string, asked time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, r := time.Now(), s.rests[host]
+	switch {
+	case asked > 0:
+	case now.Before(r.until): // what fails at the same time is one failure
+		return r.until.Sub(now)
+	default:
+		asked = min(firstRest<<min(r.failures, 10), maxRest)
+		r.failures++
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := time.Now()
 	if len(s.rests) >= 1000 {
-		maps.DeleteFunc(s.rests, func(_ string, until time.Time) bool { return until.Before(now) })
+		maps.DeleteFunc(s.rests, func(_ string, r rest) bool { return r.until.Before(now) })
 	}
-	s.rests[host] = now.Add(wait)
+	if until := now.Add(asked); until.After(r.until) {
+		r.until = until
+	}
+	s.rests[host] = r
+	return r.until.Sub(now)
+}
+
+// works forgets the failures of a host that answers, if it was not asked to be left
+// alone meanwhile.
+func (s *Sender) works(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r, ok := s.rests[host]; ok && time.Now().After(r.until) {
+		delete(s.rests, host)
+	}
 }
 
 // retryAfter reads seconds or a date; zero when there is neither.

@@ -182,15 +182,15 @@ func TestWhatServicesAnswer(t *testing.T) {
 		"gone":                      {status(http.StatusGone), livestream.PushDead, 0},
 		"busy":                      {status(http.StatusTooManyRequests, "Retry-After", "7"), livestream.PushLater, 7 * time.Second},
 		"busy for very long":        {status(http.StatusTooManyRequests, "Retry-After", "86400"), livestream.PushLater, 2 * time.Minute},
-		"busy for no known time":    {status(http.StatusTooManyRequests, "Retry-After", "-1"), livestream.PushLater, 0},
+		"busy for no known time":    {status(http.StatusTooManyRequests, "Retry-After", "-1"), livestream.PushLater, time.Second},
 		"away":                      {status(http.StatusServiceUnavailable, "Retry-After", "3"), livestream.PushLater, 3 * time.Second},
-		"failing":                   {status(http.StatusInternalServerError), livestream.PushLater, 0},
+		"failing":                   {status(http.StatusInternalServerError), livestream.PushLater, time.Second},
 		"our fault":                 {status(http.StatusBadRequest), livestream.PushFailed, 0},
 		"not our subscription":      {status(http.StatusForbidden), livestream.PushFailed, 0},
 		"too large":                 {status(http.StatusRequestEntityTooLarge), livestream.PushFailed, 0},
-		"cut":                       {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, livestream.PushLater, 0},
+		"cut":                       {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, livestream.PushLater, time.Second},
 		"an answer without an end":  {endless, livestream.PushSent, 0},
-		"a header without an end":   {manyHeaders, livestream.PushLater, 0},
+		"a header without an end":   {manyHeaders, livestream.PushLater, time.Second},
 		"redirect is not followed":  {status(http.StatusTemporaryRedirect, "Location", "https://127.0.0.1:1/"), livestream.PushFailed, 0},
 		"redirect, in another form": {status(http.StatusMovedPermanently, "Location", "/send/other"), livestream.PushFailed, 0},
 	} {
@@ -236,9 +236,10 @@ func TestASlowServiceIsNotWaitedFor(t *testing.T) {
 		asked <- struct{}{}
 		<-r.Context().Done() // not before the client goes away
 	}
-	result, _, err := s.send(t, s.due(t, b))
+	result, wait, err := s.send(t, s.due(t, b))
 	require.ErrorContains(t, err, "deadline exceeded")
 	require.Equal(t, livestream.PushLater, result)
+	require.Equal(t, time.Second, wait, "nor is it asked again at once")
 	<-asked
 }
 
@@ -267,6 +268,53 @@ func TestAServiceRests(t *testing.T) {
 		result, _, _ := s.Send(t.Context(), s.due(t, other))
 		return result == livestream.PushSent
 	}, 10*time.Second, 50*time.Millisecond)
+}
+
+// A service that fails without saying for how long rests ever longer, and from the
+// beginning once it has worked.
+func TestAServiceThatFailsRests(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	b, other := s.browser(t), s.browser(t)
+	fails := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+	b.Answer = fails
+	asked := func(tries int) (rest time.Duration) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			_, rest, _ = s.send(t, s.due(t, b))
+			return b.Tries() == tries
+		}, 10*time.Second, 20*time.Millisecond)
+		return rest
+	}
+	require.Equal(t, time.Second, asked(1))
+	result, wait, err := s.send(t, s.due(t, other))
+	require.NoError(t, err)
+	require.Equal(t, livestream.PushLater, result)
+	require.Positive(t, wait)
+	require.Zero(t, other.Tries(), "the host rests, for all its browsers")
+	require.Equal(t, 2*time.Second, asked(2))
+	b.Answer = nil
+	require.Zero(t, asked(3))
+	b.Answer = fails
+	require.Equal(t, time.Second, asked(4))
+}
+
+// Who goes away in the middle says nothing of the service.
+func TestAServiceDoesNotRestForAWorkerThatStops(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, nil)
+	b, other := s.browser(t), s.browser(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	b.Answer = func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}
+	result, _, err := s.Send(ctx, s.due(t, b))
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, livestream.PushLater, result)
+	result, _, err = s.send(t, s.due(t, other))
+	require.NoError(t, err)
+	require.Equal(t, livestream.PushSent, result)
 }
 
 func TestWhatIsTooLateIsNotSent(t *testing.T) {

@@ -189,12 +189,22 @@ func newBigStore(t *testing.T, url string, scale float64, seen *statements) *sto
 	require.NoError(t, postgres.Migrate(ctx, url, nil))
 	began := time.Now()
 	require.NoError(t, bigdata.Fill(ctx, url, bigdata.Options{Scale: scale}))
-	browsers, err := pgx.Connect(ctx, url)
+	conn, err := pgx.Connect(ctx, url)
 	require.NoError(t, err)
-	defer browsers.Close(ctx)
-	for _, sql := range []string{`INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
-		SELECT id, 'https://push.example.com/' || id, decode(repeat('04', 65), 'hex'), decode(repeat('00', 16), 'hex'), 'key' FROM users`, "ANALYZE push_subscriptions"} {
-		_, err := browsers.Exec(ctx, sql)
+	defer conn.Close(ctx)
+	for _, sql := range []string{
+		// Everybody has a browser that is told, and a notice to be told of.
+		`INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
+			SELECT id, 'https://push.example.com/' || id, decode(repeat('04', 65), 'hex'), decode(repeat('00', 16), 'hex'), 'key' FROM users`,
+		`INSERT INTO notifications (user_id, seq, key, type, created_at, data) SELECT user_id, last_seq + 1, 'pushed', 'stream_live', '2025-07-01Z', '{}' FROM inboxes`,
+		"UPDATE inboxes SET last_seq = last_seq + 1, unread = unread + 1",
+		// Nobody follows the collector but ten, who are spread over all members.
+		`INSERT INTO follows (follower_id, following_id)
+			SELECT id, '` + bigdata.UserID(bigdata.Collector).String() + `' FROM (SELECT id, row_number() OVER (ORDER BY id) AS n, count(*) OVER () AS total FROM users) u
+			WHERE n % (total / 10) = 0`,
+		"VACUUM ANALYZE push_subscriptions, notifications, inboxes, follows",
+	} {
+		_, err := conn.Exec(ctx, sql)
 		require.NoError(t, err)
 	}
 	t.Logf("filled at scale %v in %s", scale, time.Since(began).Round(time.Millisecond))
@@ -411,6 +421,20 @@ func calls(s *store) map[string]call {
 	title, failure := "Another title", livestream.Failure{Code: "code", Message: "message"}
 	newID := func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
 	chats := postgres.NewChats(s.DB)
+	pushed := func(push livestream.NotificationPush) func(context.Context) error {
+		push.Key, push.At = "pushed", time.Date(2025, 7, 1, 0, 0, 0, 0, time.UTC)
+		return func(ctx context.Context) error {
+			if any, err := s.Browsers.Any(ctx, push); err != nil || !any {
+				return errors.Join(errors.New("nobody has a browser"), err)
+			}
+			due, err := s.Browsers.Due(ctx, push, push.Before(), 100)
+			if err != nil || len(due) == 0 {
+				return errors.Join(errors.New("nobody is to be told"), err)
+			}
+			_, err = s.Browsers.DueOf(ctx, push, []uuid.UUID{due[0].Subscription.ID, newID()})
+			return err
+		}
+	}
 	return map[string]call{
 		"position": {do: func(ctx context.Context) error { _, err := s.Position(ctx); return err }},
 
@@ -629,30 +653,16 @@ func calls(s *store) map[string]call {
 			}
 			return s.Browsers.Unsubscribe(ctx, member, subscription.ID)
 		}},
-		// Of 100 subscriptions: the subscription and the notification.
-		"due pushes": {rows: 300, do: func(ctx context.Context) error {
-			for _, push := range []livestream.NotificationPush{
-				{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(2000)}},
-				{Key: "new_follower:1", User: &member},
-			} {
-				if _, err := s.Browsers.Any(ctx, push); err != nil {
-					return err
-				}
-				due, err := s.Browsers.Due(ctx, push, push.Before(), 100)
-				if err != nil {
-					return err
-				}
-				ids := []uuid.UUID{newID()}
-				for _, d := range due {
-					ids = append(ids, d.Subscription.ID)
-				}
-				if _, err := s.Browsers.DueOf(ctx, push, ids); err != nil {
-					return err
-				}
-			}
-			return s.Browsers.DeleteDead(ctx, []uuid.UUID{newID(), newID()})
-		}},
-		"unread count": {do: func(ctx context.Context) error { _, err := s.Notifications.Unread(ctx, star); return err }},
+		// Of each of 100: the follow, the subscription and the notification.
+		"due pushes to some of very many followers": {rows: 310, do: pushed(livestream.NotificationPush{
+			CreatorID: star, Range: &livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(2000)},
+		})},
+		"due pushes to ten followers among all members": {do: pushed(livestream.NotificationPush{
+			CreatorID: bigdata.UserID(bigdata.Collector), Range: &livestream.FollowerRange{Upto: bigdata.UserID(bigdata.SizesAt(*scale).Users)},
+		})},
+		"due pushes to a member": {do: pushed(livestream.NotificationPush{User: &member})},
+		"dead browsers":          {do: func(ctx context.Context) error { return s.Browsers.DeleteDead(ctx, []uuid.UUID{newID(), newID()}) }},
+		"unread count":           {do: func(ctx context.Context) error { _, err := s.Notifications.Unread(ctx, star); return err }},
 		"make months": {do: func(ctx context.Context) error {
 			_, err := s.Notifications.MakeMonths(ctx, dated, dated.AddDate(0, 1, 0))
 			return err

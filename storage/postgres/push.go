@@ -18,11 +18,14 @@ func NewPushSubscriptions(db *DB) *PushSubscriptions { return &PushSubscriptions
 
 const subscriptionColumns = `s.id, s.user_id, s.endpoint, s.key, s.secret, s.server_key, s.subscribed_at`
 
-// due joins subscriptions with the notifications of a key that rang and that nobody
-// has read meanwhile. Both tables are looked up by recipient.
-const due = `SELECT ` + subscriptionColumns + `,
-	n.id AS notification_id, n.type AS notification_type, n.created_at AS notification_created_at, n.data AS notification_data
-FROM push_subscriptions s JOIN notifications n ON n.user_id = s.user_id AND n.key = $1 AND n.created_at >= $2 AND NOT n.silent AND NOT n.read`
+const (
+	dueColumns = subscriptionColumns + `,
+	n.id AS notification_id, n.type AS notification_type, n.created_at AS notification_created_at, n.data AS notification_data`
+
+	// rung looks a recipient's notification up, if it rang and nobody has read it
+	// meanwhile.
+	rung = `JOIN notifications n ON n.user_id = s.user_id AND n.key = $1 AND n.created_at = $2 AND NOT n.silent AND NOT n.read`
+)
 
 const (
 	// One member subscribes at a time, so that the limit holds.
@@ -43,16 +46,36 @@ DELETE FROM push_subscriptions WHERE id IN (
 	unsubscribeSQL = `-- name: push_subscriptions.unsubscribe
 DELETE FROM push_subscriptions WHERE user_id = $1 AND id = $2`
 
-	// The first one after the cursor says it: it is one look into the index.
-	anySubscriptionSQL = `-- name: push_subscriptions.any
-SELECT coalesce((SELECT user_id FROM push_subscriptions WHERE (user_id, id) > ($1, $2) ORDER BY user_id, id LIMIT 1) <= $3, false)`
+	anyOfMemberSQL = `-- name: push_subscriptions.any_of_member
+SELECT EXISTS (SELECT FROM push_subscriptions WHERE user_id = $1)`
 
-	duePushesSQL = `-- name: push_subscriptions.due
-` + due + `
-WHERE (s.user_id, s.id) > ($3, $4) AND s.user_id <= $5 ORDER BY s.user_id, s.id LIMIT $6`
+	// The first part, whether the next one by key lies in the range, is one look into an
+	// index: it is all that there is to do where hardly anybody subscribes.
+	anyInRangeSQL = `-- name: push_subscriptions.any_in_range
+SELECT coalesce((SELECT user_id FROM push_subscriptions WHERE user_id > $2 ORDER BY user_id LIMIT 1) <= $3, false) AND EXISTS (
+	SELECT FROM follows f CROSS JOIN LATERAL (SELECT FROM push_subscriptions WHERE user_id = f.follower_id LIMIT 1) s
+	WHERE f.following_id = $1 AND f.follower_id > $2 AND f.follower_id <= $3
+)`
 
-	duePushesOfSQL = `-- name: push_subscriptions.due_of
-` + due + `
+	dueOfMemberSQL = `-- name: push_subscriptions.due_of_member
+SELECT ` + dueColumns + `
+FROM push_subscriptions s ` + rung + `
+WHERE s.user_id = $3 AND s.id > $4 ORDER BY s.id LIMIT $5`
+
+	// A few followers may be spread over all members, and so their browsers are looked
+	// up for each. LATERAL with a limit, which is how many a member has, keeps the
+	// planner from reading all that lie between them.
+	dueInRangeSQL = `-- name: push_subscriptions.due_in_range
+SELECT ` + dueColumns + `
+FROM follows f
+CROSS JOIN LATERAL (SELECT * FROM push_subscriptions WHERE user_id = f.follower_id AND (user_id, id) > ($4, $5) ORDER BY id LIMIT $7) s
+` + rung + `
+WHERE f.following_id = $3 AND f.follower_id >= $4 AND f.follower_id <= $6
+ORDER BY f.follower_id, s.id LIMIT $7`
+
+	dueOfSQL = `-- name: push_subscriptions.due_of
+SELECT ` + dueColumns + `
+FROM push_subscriptions s ` + rung + `
 WHERE s.id = ANY ($3)`
 
 	// Who has subscribed anew meanwhile, with the same endpoint, is dead as well.
@@ -115,24 +138,36 @@ func (s *PushSubscriptions) Unsubscribe(ctx context.Context, userID, id uuid.UUI
 	return fail(ctx, "unsubscribe from pushes", err)
 }
 
-// Any says whether anybody with a browser that is told lies in a push's range,
-// whether they have its notification or not.
-func (s *PushSubscriptions) Any(ctx context.Context, push livestream.NotificationPush) (bool, error) {
-	before := push.Before()
-	any, err := scalar[bool](ctx, s.db.primary, anySubscriptionSQL, before.UserID, before.SubscriptionID, push.Upto())
+// Any says whether anybody has a browser that is told whom a push is for, whether they
+// have its notification or not.
+func (s *PushSubscriptions) Any(ctx context.Context, push livestream.NotificationPush) (any bool, err error) {
+	if r := push.Range; r != nil {
+		any, err = scalar[bool](ctx, s.db.primary, anyInRangeSQL, push.CreatorID, r.After, r.Upto)
+	} else {
+		any, err = scalar[bool](ctx, s.db.primary, anyOfMemberSQL, *push.User)
+	}
 	return any, fail(ctx, "look for subscriptions", err)
 }
 
 // Due gives the browsers that a push is for, by recipient, after those of a cursor and
 // at most limit of them: of recipients that were rung and have not read it meanwhile.
+// Of a range's those are left out who have ceased to follow.
 func (s *PushSubscriptions) Due(ctx context.Context, push livestream.NotificationPush, after livestream.PushCursor, limit int) ([]livestream.DuePush, error) {
-	rows, err := many[duePushRow](ctx, s.db.primary, duePushesSQL, push.Key, push.At, after.UserID, after.SubscriptionID, push.Upto(), limit)
+	var (
+		rows []duePushRow
+		err  error
+	)
+	if r := push.Range; r != nil {
+		rows, err = many[duePushRow](ctx, s.db.primary, dueInRangeSQL, push.Key, push.At, push.CreatorID, after.UserID, after.SubscriptionID, r.Upto, limit)
+	} else {
+		rows, err = many[duePushRow](ctx, s.db.primary, dueOfMemberSQL, push.Key, push.At, *push.User, after.SubscriptionID, limit)
+	}
 	return all(rows, duePushRow.domain), fail(ctx, "read due pushes", err)
 }
 
 // DueOf is Due for some subscriptions.
 func (s *PushSubscriptions) DueOf(ctx context.Context, push livestream.NotificationPush, ids []uuid.UUID) ([]livestream.DuePush, error) {
-	rows, err := many[duePushRow](ctx, s.db.primary, duePushesOfSQL, push.Key, push.At, ids)
+	rows, err := many[duePushRow](ctx, s.db.primary, dueOfSQL, push.Key, push.At, ids)
 	return all(rows, duePushRow.domain), fail(ctx, "read due pushes", err)
 }
 

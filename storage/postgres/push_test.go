@@ -116,7 +116,7 @@ func TestDuePushesFollowWhatRings(t *testing.T) {
 	stream := s.MustCreateStream(t, creator.ID)
 	live := livestream.GoLive{StreamID: stream.ID, CreatorID: creator.ID, Title: "t", Before: time.Now().UTC().Truncate(time.Microsecond)}
 	everybody := livestream.FollowerRange{Upto: uuid.Max}
-	push := livestream.NotificationPush{Key: livestream.StreamLiveKey(stream.ID), At: live.Before, Range: &everybody}
+	push := livestream.NotificationPush{Key: livestream.StreamLiveKey(stream.ID), At: live.Before, Range: &everybody, CreatorID: creator.ID}
 
 	require.Empty(t, s.due(t, push), "nobody is told yet")
 	_, err := s.Notifications.NotifyRange(ctx, live, everybody)
@@ -147,18 +147,37 @@ func TestDuePushesFollowWhatRings(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 1, unread, "a push reads nothing")
 
+	another := push
+	another.CreatorID = rung
+	require.Empty(t, s.due(t, another), "nobody follows them")
+	later := push
+	later.At = later.At.Add(time.Microsecond)
+	require.Empty(t, s.due(t, later), "that is another notice")
+
 	some, err := s.Browsers.DueOf(ctx, push, ids[:2])
 	require.NoError(t, err)
 	require.Len(t, some, 2)
 	require.NoError(t, s.Browsers.DeleteDead(ctx, ids[:1]))
 	require.Len(t, s.due(t, push), 2)
+	require.NoError(t, s.Follows.Unfollow(ctx, rung, creator.ID))
+	require.Empty(t, s.due(t, push), "who has left is told no more")
 }
 
+// A range is of followers: whoever else lies in it has nothing to do with it.
 func TestAnySubscriptionInARange(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)
-	before, user, after := s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID
+	before, user, after, creator, another := s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID, s.MustCreateUser(t).ID
 	s.mustSubscribe(t, user)
+	for _, follower := range []uuid.UUID{before, user, after} {
+		_, err := s.Follows.Follow(ctx, follower, creator)
+		require.NoError(t, err)
+	}
+	_, err := s.Follows.Follow(ctx, before, another)
+	require.NoError(t, err)
+	of := func(creator, after, upto uuid.UUID) livestream.NotificationPush {
+		return livestream.NotificationPush{CreatorID: creator, Range: &livestream.FollowerRange{After: after, Upto: upto}}
+	}
 	for _, c := range []struct {
 		push livestream.NotificationPush
 		want bool
@@ -166,9 +185,12 @@ func TestAnySubscriptionInARange(t *testing.T) {
 		{livestream.NotificationPush{User: &user}, true},
 		{livestream.NotificationPush{User: &before}, false},
 		{livestream.NotificationPush{User: &after}, false},
-		{livestream.NotificationPush{Range: &livestream.FollowerRange{Upto: before}}, false},
-		{livestream.NotificationPush{Range: &livestream.FollowerRange{After: before, Upto: user}}, true},
-		{livestream.NotificationPush{Range: &livestream.FollowerRange{After: user, Upto: after}}, false},
+		{of(creator, uuid.Nil, before), false},
+		{of(creator, before, user), true},
+		{of(creator, uuid.Nil, uuid.Max), true},
+		{of(creator, user, after), false},
+		{of(another, uuid.Nil, uuid.Max), false},
+		{of(user, uuid.Nil, uuid.Max), false},
 	} {
 		any, err := s.Browsers.Any(ctx, c.push)
 		require.NoError(t, err)
