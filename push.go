@@ -34,11 +34,16 @@ type PushSubscription struct {
 	SubscribedAt time.Time
 }
 
-// Validate says what is wrong with what a browser gave; CodeInvalidRequest.
-func (s PushSubscription) Validate() error {
-	if address, err := url.Parse(s.Endpoint); err != nil || len(s.Endpoint) > MaxPushEndpoint || address.Scheme != "https" ||
+// Validate says what is wrong with what a browser gave; CodeInvalidRequest. Push
+// services are at port 443; anyPort is for those of tests and development.
+func (s PushSubscription) Validate(anyPort bool) error {
+	address, err := url.Parse(s.Endpoint)
+	if err != nil || len(s.Endpoint) > MaxPushEndpoint || address.Scheme != "https" ||
 		address.Hostname() == "" || address.User != nil || address.Fragment != "" {
 		return Invalid("endpoint", "is no https address of up to %d characters", MaxPushEndpoint)
+	}
+	if port := address.Port(); !anyPort && port != "" && port != "443" {
+		return Invalid("endpoint", "is at another port than 443")
 	}
 	if _, err := ecdh.P256().NewPublicKey(s.Key); err != nil {
 		return Invalid("keys.p256dh", "is no point of P-256 in 65 bytes")

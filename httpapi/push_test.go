@@ -102,6 +102,27 @@ func TestWhatIsNoSubscription(t *testing.T) {
 	ada.do(http.MethodDelete, "/api/push-subscriptions/x", nil).problem(t, http.StatusBadRequest, "invalid_request")
 }
 
+// In production push services are where those of browsers are.
+func TestPushServicesAreAtOnePort(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{noWorkers: true, pushesAt443: true})
+	ada := p.mustRegister(t)
+	for endpoint, taken := range map[string]bool{
+		"https://push.example.com/1": true, "https://push.example.com:443/2": true, "https://[2606:4700::1111]:443/3": true,
+		"https://push.example.com:80/4": false, "https://push.example.com:6379/5": false, "https://[2606:4700::1111]:8443/6": false,
+	} {
+		in := p.pushes.Subscribe(t, p.pushKey).JSON()
+		in["endpoint"] = endpoint
+		answer := ada.post("/api/push-subscriptions", in)
+		if taken {
+			answer.ok(t, http.StatusCreated)
+			continue
+		}
+		problem := answer.problem(t, http.StatusBadRequest, "invalid_request")
+		require.Equal(t, "endpoint", problem["errors"].([]any)[0].(map[string]any)["field"], endpoint)
+	}
+}
+
 func TestWithoutAKeyNobodySubscribes(t *testing.T) {
 	t.Parallel()
 	p := newProduct(t, options{noWorkers: true, noPushes: true})

@@ -41,6 +41,9 @@ type Config struct {
 	Limits         Limits
 	// PushKey is the public key that browsers subscribe with; none can when it is empty.
 	PushKey string
+	// PushAnyPort lets browsers give endpoints at other ports than 443: for tests and
+	// development.
+	PushAnyPort bool
 	// TipRanges narrow what a tip may be, by currency.
 	TipRanges map[string]livestream.AmountRange
 }

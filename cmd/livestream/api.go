@@ -28,6 +28,7 @@ type apiCmd struct {
 	config.Media
 	config.Tokens
 	config.PushKeys
+	config.PushEndpoints
 	config.Limits
 	config.Proxies
 	config.Requests
@@ -131,7 +132,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{
-		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges, PushKey: pushKeys.Public,
+		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges, PushKey: pushKeys.Public, PushAnyPort: c.AllowLoopback,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,

@@ -42,6 +42,7 @@ type workerCmd struct {
 	config.Payments
 	config.Tiers
 	config.PushKeys
+	config.PushEndpoints
 	config.Pushing
 }
 

@@ -127,11 +127,15 @@ type PushKeys struct {
 	PreviousFiles []string `name:"vapid-previous-key-files" env:"VAPID_PREVIOUS_KEY_FILES" sep:" " type:"path" help:"Keys that browsers have subscribed with before and are pushed to with still, separated by blanks."`
 }
 
+// PushEndpoints say where the push services of browsers may be.
+type PushEndpoints struct {
+	AllowLoopback bool `name:"web-push-allow-loopback" env:"WEB_PUSH_ALLOW_LOOPBACK" help:"Whether browsers may give addresses of this machine, and other ports than 443: for tests and development alone."`
+}
+
 // Pushing is how browsers are told.
 type Pushing struct {
-	Contact       string `name:"vapid-contact" env:"VAPID_CONTACT" help:"Whom the push services of browsers write to when something is wrong: mailto:somebody@example.com or an https address; needed where they are pushed to."`
-	PerSecond     int    `name:"web-pushes-per-second" env:"WEB_PUSHES_PER_SECOND" default:"200" help:"Messages to browsers that this process sends in a second."`
-	AllowLoopback bool   `name:"web-push-allow-loopback" env:"WEB_PUSH_ALLOW_LOOPBACK" help:"Whether browsers may give addresses of this machine: for tests and development alone."`
+	Contact   string `name:"vapid-contact" env:"VAPID_CONTACT" help:"Whom the push services of browsers write to when something is wrong: mailto:somebody@example.com or an https address; needed where they are pushed to."`
+	PerSecond int    `name:"web-pushes-per-second" env:"WEB_PUSHES_PER_SECOND" default:"200" help:"Messages to browsers that this process sends in a second."`
 }
 
 // Limits chooses a set of limits.

@@ -69,7 +69,7 @@ func productVariables() map[string]bool {
 	variables := map[string]bool{"AWS_ACCESS_KEY_ID": true, "AWS_SECRET_ACCESS_KEY": true} // the SDK reads them
 	for _, group := range []any{
 		config.Log{}, config.Listen{}, config.Postgres{}, config.Redis{}, config.Temporal{}, config.S3{}, config.Stripe{}, config.StripeWebhooks{},
-		config.Public{}, config.Tokens{}, config.Limits{}, config.Tracing{}, config.Requests{}, config.PushKeys{}, config.Pushing{},
+		config.Public{}, config.Tokens{}, config.Limits{}, config.Tracing{}, config.Requests{}, config.PushKeys{}, config.PushEndpoints{}, config.Pushing{},
 	} {
 		for i := range reflect.TypeOf(group).NumField() {
 			tag := reflect.TypeOf(group).Field(i).Tag

@@ -38,7 +38,8 @@ type Config struct {
 	PerSecond int
 	// Timeout is what a message may take, connecting included. Zero is 5 s.
 	Timeout time.Duration
-	// AllowLoopback has messages sent to this machine too: for tests and development.
+	// AllowLoopback has messages sent to this machine too, and to any port: for tests and
+	// development.
 	AllowLoopback bool
 	// Roots are who may have signed the services' certificates; nil for the system's.
 	Roots    *x509.CertPool
@@ -220,7 +221,7 @@ func classify(err error) (livestream.PushResult, error) {
 		return livestream.PushFailed, err
 	}
 	if refused(err) {
-		return livestream.PushFailed, errors.New("its endpoint leads to no address of the internet")
+		return livestream.PushFailed, errors.New("its endpoint leads to no address of the internet at port 443")
 	}
 	// The endpoint is in the error, and is a secret of the browser's.
 	return livestream.PushLater, unanswered.Err
