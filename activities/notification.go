@@ -40,6 +40,8 @@ type Notifications struct {
 type BeginInput struct {
 	Stream livestream.GoLive
 	Small  int
+	// StartedAt is the same at each attempt, so that none is taken for a later fan-out.
+	StartedAt time.Time
 }
 
 // Begun is where a fan-out is after its first step.
@@ -52,12 +54,12 @@ type Begun struct {
 // Begin opens the fan-out's progress. A small audience is told in the same step; when
 // that does not work, the fan-out goes on as a large one does.
 func (a *Notifications) Begin(ctx context.Context, in BeginInput) (Begun, error) {
-	live, now := in.Stream, a.Now()
+	live := in.Stream
 	total, err := a.Store.FollowerCount(ctx, live.CreatorID)
 	if err != nil {
 		return Begun{}, edge(err)
 	}
-	begun := Begun{Progress: livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: total, StartedAt: &now}}
+	begun := Begun{Progress: livestream.NotifyProgress{Status: livestream.NotifyRunning, FollowersTotal: total, StartedAt: &in.StartedAt}}
 	err = a.Timeline.AppendEvent(ctx, livestream.NewStreamEvent{
 		StreamID: live.StreamID, Key: string(livestream.EventNotifyStarted), Type: livestream.EventNotifyStarted,
 		Data: map[string]any{"followers_total": total},
@@ -79,6 +81,7 @@ func (a *Notifications) Begin(ctx context.Context, in BeginInput) (Begun, error)
 
 // tellAll tells the one range of a small audience, or the none of an empty one.
 func (a *Notifications) tellAll(ctx context.Context, live livestream.GoLive, ranges []livestream.FollowerRange, p livestream.NotifyProgress) (livestream.NotifyProgress, bool) {
+	began := a.Now()
 	p.Status = livestream.NotifyCompleted
 	for _, r := range ranges {
 		result, err := a.NotifyRange(ctx, live, r)
@@ -94,7 +97,7 @@ func (a *Notifications) tellAll(ctx context.Context, live livestream.GoLive, ran
 		p.FollowersTotal = p.Done()
 	}
 	now := a.Now()
-	if took := now.Sub(*p.StartedAt).Seconds(); took > 0 {
+	if took := now.Sub(began).Seconds(); took > 0 {
 		p.Rate = float64(p.Done()) / took
 	}
 	p.FinishedAt = &now

@@ -41,6 +41,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"stream_unavailable":     nil, // needs a database that is away
 	"stream_canceled":        streamCanceled,
 	"stream_not_recorded":    streamNotRecorded,
+	"notify_small":           notifySmall,
 	"notify_completed":       notifyCompleted,
 	"notify_paused":          notifyPaused,
 	"notify_canceled":        notifyCanceled,
@@ -326,6 +327,16 @@ func streamNotRecorded(s *stack) string {
 	require.NoError(s, s.temporal.CancelWorkflow(s.ctx, stream.WorkflowID, ""))
 	s.completed(stream.WorkflowID)
 	return stream.WorkflowID
+}
+
+func notifySmall(s *stack) string {
+	ada := s.register("ada")
+	s.followedBy(ada, 10)
+	stream := ada.start(false)
+	s.completed("notify/" + stream.ID)
+	require.Equal(s, progressView{Status: "completed", FollowersTotal: 10, Notified: 10}, ada.progress(stream.ID))
+	ada.end(stream)
+	return "notify/" + stream.ID
 }
 
 func notifyCompleted(s *stack) string {

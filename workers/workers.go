@@ -43,13 +43,16 @@ var Queues = []string{
 // finish before it cancels them. Zero, the SDK's default, would lose them.
 const stopTimeout = 20 * time.Second
 
-// notifyRangesPerSecond bounds the fan-outs' load on the database, over all
-// workers together: 1,000 followers a range.
-const notifyRangesPerSecond = 200
-
-// notifyRangesAtOnce leaves most of a worker's ten connections to what callers
-// wait for: fan-outs would take all of them otherwise, and starts would wait.
-const notifyRangesAtOnce = 4
+// notifyRangesAtOnce and notifyBeginsAtOnce leave some of a worker's ten connections to
+// what callers wait for: fan-outs would take all of them otherwise, and starts would
+// wait. The former are large ranges, the latter first steps, which the worker that runs
+// the workflow takes. There is no limit a second: a step is anything from a line of
+// progress to 5,000 followers, so that one which spares the database large ranges holds up
+// small audiences. An operator sets one where a database needs it.
+const (
+	notifyRangesAtOnce = 4
+	notifyBeginsAtOnce = 3
+)
 
 // pushesPerSecond bounds how many deliveries to browsers begin in a second, over all
 // workers together, and pushesAtOnce how many a process has under way: each has up to
@@ -79,8 +82,8 @@ func New(c client.Client, queue string, a Activities, limits Limits, fatal func(
 	options := worker.Options{WorkerStopTimeout: stopTimeout, OnFatalError: fatal, WorkflowTaskPollerBehavior: pollers, ActivityTaskPollerBehavior: pollers}
 	switch queue {
 	case workflows.QueueNotify:
-		options.TaskQueueActivitiesPerSecond = notifyRangesPerSecond
 		options.MaxConcurrentActivityExecutionSize = notifyRangesAtOnce
+		options.MaxConcurrentLocalActivityExecutionSize = notifyBeginsAtOnce
 	case workflows.QueuePayment:
 		options.TaskQueueActivitiesPerSecond = float64(limits.PaymentsPerSecond)
 	case workflows.QueuePush:

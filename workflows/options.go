@@ -77,6 +77,14 @@ const (
 
 	// notifyRetryWindow is how long ranges that failed wait for an operator.
 	notifyRetryWindow = 24 * time.Hour
+
+	// notifyLookFirst and notifyLookMax space out the looks at the stream of a fan-out
+	// that waits for an operator.
+	notifyLookFirst = time.Minute
+	notifyLookMax   = 15 * time.Minute
+
+	// notifyNamed is how many ranges that failed a fan-out's details name.
+	notifyNamed = 20
 )
 
 // forever retries until it works: the step is idempotent, and giving up would
@@ -99,6 +107,17 @@ func record(ctx workflow.Context, summary string) workflow.Context {
 		ScheduleToCloseTimeout: left,
 		StartToCloseTimeout:    2 * time.Second,
 		RetryPolicy:            &temporal.RetryPolicy{InitialInterval: 50 * time.Millisecond, BackoffCoefficient: 2, MaximumInterval: time.Second},
+		Summary:                summary,
+	})
+}
+
+// here is for one attempt at an idempotent write on the worker that runs the workflow,
+// which saves an activity and a workflow task. What it does not bring about in that
+// time, also because the worker has its hands full, is left to write.
+func here(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
+		ScheduleToCloseTimeout: 2 * time.Second,
+		RetryPolicy:            &temporal.RetryPolicy{MaximumAttempts: 1},
 		Summary:                summary,
 	})
 }
@@ -130,10 +149,12 @@ func courtesy(ctx workflow.Context, summary string) workflow.Context {
 
 // fanout is for one range of followers. A range that keeps failing is given up
 // and reported, so that it does not hold up the others. A statement has 5 s by default: what
-// takes longer is a worker that died.
+// takes longer is a worker that died. A cancel waits for an attempt that is under way,
+// so that whom it told is counted, and for no further one.
 func fanout(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: 15 * time.Second,
+		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 2,
 			MaximumInterval: time.Minute, MaximumAttempts: 20,

@@ -156,8 +156,11 @@ func (s *stream) withdraw(ctx workflow.Context) error {
 	return s.startErr
 }
 
+// tellFollowers leaves that to a workflow of its own. Creators take turns on its queue,
+// with all of its steps, so that a million followers do not hold up the few of others.
 func (s *stream) tellFollowers(ctx workflow.Context) error {
 	child := s.child(ctx, NotifyID(s.in.ID), QueueNotify, Summary("tell followers of", s.in.Title))
+	child = workflow.WithWorkflowPriority(child, temporal.Priority{FairnessKey: s.in.UserID.String()})
 	notify := workflow.ExecuteChildWorkflow(child, NotifyFollowers, NotifyInput{Stream: livestream.GoLive{
 		StreamID: s.in.ID, CreatorID: s.in.UserID, Title: s.in.Title, Before: workflow.Now(ctx),
 	}})
