@@ -95,6 +95,25 @@ func (s *stack) hold(creator member, numbers ...int) (release func()) {
 	return func() { require.NoError(s, tx.Rollback(s.ctx)) }
 }
 
+// misplace takes the account of a follower, by their number, and leaves that they follow:
+// no attempt at their range works before it is repaired.
+func (s *stack) misplace(creator member, number int) (repair func()) {
+	s.Helper()
+	var follower uuid.UUID
+	row := s.db.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, number)
+	require.NoError(s, row.Scan(&follower))
+	tx := s.begin()
+	_, err := tx.Exec(s.ctx, "SET LOCAL session_replication_role = replica") // leaves the foreign keys alone
+	require.NoError(s, err)
+	_, err = tx.Exec(s.ctx, "DELETE FROM users WHERE id = $1", follower)
+	require.NoError(s, err)
+	require.NoError(s, tx.Commit(s.ctx))
+	return func() {
+		_, err := s.db.Exec(s.ctx, "DELETE FROM follows WHERE follower_id = $1", follower)
+		require.NoError(s, err)
+	}
+}
+
 // waiting waits until the fan-out waits.
 func (s *stack) waiting() {
 	s.Helper()

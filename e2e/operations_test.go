@@ -49,6 +49,7 @@ func TestOperations(t *testing.T) {
 		{"Which archives move to a cheaper class", moveArchives},
 		{"What belongs to nobody", whatBelongsToNobody},
 		{"Watch, pause, resume and cancel a fan-out", steerAFanOut},
+		{"Slow all fan-outs down", slowAllFanOuts},
 		{"Reset with care", resetWithCare},
 		{"Terminate with more care", terminateWithMoreCare},
 		{"Push to browsers", pushToBrowsers},
@@ -348,6 +349,38 @@ func steerAFanOut(x *section) {
 	require.EqualValues(x, 4000, bob.progressed(stream.ID, "canceled").Notified)
 	x.completed("notify/" + stream.ID)
 	bob.end(stream)
+
+	cleo := x.register("cleo")
+	x.followedBy(cleo, followers)
+	repair := x.misplace(cleo, 1500)
+	stream = cleo.start(false)
+	x.vars["STREAM_ID"] = stream.ID
+	incomplete := progressView{Status: "incomplete", FollowersTotal: followers, Notified: 4000, Failed: 1000}
+	require.Equal(x, incomplete, cleo.progressed(stream.ID, "incomplete"))
+	out = x.next()
+	require.Contains(x, out, "failed: 1000 followers after")
+	require.Contains(x, out, "inboxes_user_id_fkey")
+	repair()
+	x.next()
+	told := progressView{Status: "completed", FollowersTotal: followers - 1, Notified: followers - 1}
+	require.Equal(x, told, cleo.progressed(stream.ID, "completed"))
+	cleo.end(stream)
+}
+
+func slowAllFanOuts(x *section) {
+	limited := func() bool {
+		out := x.shell("temporal task-queue config get --task-queue notify --task-queue-type activity --output json", nil)
+		return regexp.MustCompile(`"requestsPerSecond": *20\b`).MatchString(out)
+	}
+	x.next()
+	x.until("the queue has a limit", limited)
+	ada := x.register("ada")
+	x.followedBy(ada, 3000)
+	stream := ada.start(false)
+	require.EqualValues(x, 3000, ada.progressed(stream.ID, "completed").Notified)
+	ada.end(stream)
+	x.next()
+	x.until("it has none again", func() bool { return !limited() })
 }
 
 func resetWithCare(x *section) {

@@ -46,6 +46,7 @@ var paths = map[string]func(*stack) (workflowID string){
 	"notify_paused":          notifyPaused,
 	"notify_canceled":        notifyCanceled,
 	"notify_stopped":         notifyStopped,
+	"notify_retried":         notifyRetried,
 	"notify_continued":       nil, // needs a Temporal that suggests it early
 	"notify_continuation":    nil,
 	"archive_ready":          archiveReady,
@@ -389,6 +390,20 @@ func notifyStopped(s *stack) string {
 	ada, stream := s.steered("")
 	s.completed("notify/" + stream.ID)
 	ada.progressed(stream.ID, "canceled")
+	ada.end(stream)
+	return "notify/" + stream.ID
+}
+
+func notifyRetried(s *stack) string {
+	ada := s.register("ada")
+	s.followedBy(ada, 5000)
+	repair := s.misplace(ada, 1500)
+	stream := ada.start(false)
+	ada.progressed(stream.ID, "incomplete")
+	repair()
+	s.signal("notify/"+stream.ID, workflows.SignalRetry, nil)
+	s.completed("notify/" + stream.ID)
+	require.EqualValues(s, 4999, ada.progressed(stream.ID, "completed").Notified)
 	ada.end(stream)
 	return "notify/" + stream.ID
 }

@@ -57,13 +57,14 @@ var notifySteps *activities.Notifications
 // NotifyFollowers tells the followers of a creator that a stream is live: key
 // range by key range, a bounded number of them at a time.
 func NotifyFollowers(ctx workflow.Context, in NotifyInput) error {
+	now := workflow.Now(ctx)
 	n := &notify{in: in.Stream, asked: ctx}
 	if in.State != nil {
 		n.NotifyState = *in.State
 	} else {
-		now := workflow.Now(ctx)
 		n.Progress = livestream.NotifyProgress{Status: livestream.NotifyRunning, StartedAt: &now}
 	}
+	n.saved, n.savedAt = n.Progress.Status, now
 	if err := workflow.SetQueryHandler(ctx, QueryProgress, func() (livestream.NotifyProgress, error) { return n.Progress, nil }); err != nil {
 		return err
 	}

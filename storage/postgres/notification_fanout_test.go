@@ -80,8 +80,16 @@ func TestAStreamThatIsOverTellsNobody(t *testing.T) {
 	creator := s.MustCreateUser(t)
 	s.MustCreateFollowers(t, creator.ID, 5)
 	live := goLive(s.MustCreateStream(t, creator.ID))
+	look := func() livestream.RangeResult { // at nobody, as a fan-out that waits does
+		t.Helper()
+		result, err := s.Notifications.NotifyRange(testenv.Context(t), live, livestream.FollowerRange{})
+		require.NoError(t, err)
+		return result
+	}
+	require.Zero(t, look())
 	_, err := s.Streams.Finish(testenv.Context(t), live.StreamID, now(), 0, 0)
 	require.NoError(t, err)
+	require.Equal(t, livestream.RangeResult{Ended: true}, look())
 	require.Equal(t, livestream.RangeResult{Ended: true}, fanOutAll(t, s, live, 10, 10))
 	require.Zero(t, s.Number(t, "SELECT count(*) FROM notifications"))
 }
