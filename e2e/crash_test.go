@@ -64,66 +64,6 @@ func TestWorkerKilledInTheMiddleOfAFanOut(t *testing.T) {
 	ada.end(stream)
 }
 
-// followedBy gives a creator followers, straight in the database.
-func (s *stack) followedBy(creator member, followers int) {
-	s.Helper()
-	_, err := s.db.Exec(s.ctx, `
-		WITH fans AS (
-			INSERT INTO users (id, username, email, display_name, password_hash)
-			SELECT uuid_v7(), name, name || '@example.com', name, '!'
-			FROM (SELECT left(md5($1::text || n), 20) AS name FROM generate_series(1, $2::int) n) names
-			RETURNING id
-		)
-		INSERT INTO follows (follower_id, following_id) SELECT id, $1::uuid FROM fans`, creator.id, followers)
-	require.NoError(s, err)
-	_, err = s.db.Exec(s.ctx, `INSERT INTO follow_counts (user_id, followers) VALUES ($1, $2)`, creator.id, followers)
-	require.NoError(s, err)
-}
-
-// hold makes the inboxes of some followers, by their numbers, busy until release: the
-// fan-out gets as far as their ranges and waits there.
-func (s *stack) hold(creator member, numbers ...int) (release func()) {
-	s.Helper()
-	tx := s.begin()
-	for _, n := range numbers {
-		var follower uuid.UUID
-		row := tx.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, n)
-		require.NoError(s, row.Scan(&follower))
-		_, err := tx.Exec(s.ctx, "INSERT INTO inboxes AS i (user_id, last_seq) VALUES ($1, 1) ON CONFLICT (user_id) DO UPDATE SET last_seq = i.last_seq", follower)
-		require.NoError(s, err)
-	}
-	return func() { require.NoError(s, tx.Rollback(s.ctx)) }
-}
-
-// misplace takes the account of a follower, by their number, and leaves that they follow:
-// no attempt at their range works before it is repaired.
-func (s *stack) misplace(creator member, number int) (repair func()) {
-	s.Helper()
-	var follower uuid.UUID
-	row := s.db.QueryRow(s.ctx, "SELECT follower_id FROM follows WHERE following_id = $1 ORDER BY follower_id OFFSET $2 LIMIT 1", creator.id, number)
-	require.NoError(s, row.Scan(&follower))
-	tx := s.begin()
-	_, err := tx.Exec(s.ctx, "SET LOCAL session_replication_role = replica") // leaves the foreign keys alone
-	require.NoError(s, err)
-	_, err = tx.Exec(s.ctx, "DELETE FROM users WHERE id = $1", follower)
-	require.NoError(s, err)
-	require.NoError(s, tx.Commit(s.ctx))
-	return func() {
-		_, err := s.db.Exec(s.ctx, "DELETE FROM follows WHERE follower_id = $1", follower)
-		require.NoError(s, err)
-	}
-}
-
-// waiting waits until the fan-out waits.
-func (s *stack) waiting() {
-	s.Helper()
-	s.until("the fan-out has come to the busy inbox", func() bool {
-		return s.number(`
-			SELECT count(*) FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event = 'transactionid' AND query LIKE '%notify_range%'`) > 0
-	})
-}
-
 func TestAPIKilledInTheMiddleOfAPayment(t *testing.T) {
 	t.Parallel()
 	s := newStack(t, api|worker)

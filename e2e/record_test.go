@@ -47,6 +47,8 @@ var paths = map[string]func(*stack) (workflowID string){
 	"notify_canceled":        notifyCanceled,
 	"notify_stopped":         notifyStopped,
 	"notify_retried":         notifyRetried,
+	"notify_begun_late":      notifyBegunLate,
+	"notify_ended":           notifyEnded,
 	"notify_continued":       nil, // needs a Temporal that suggests it early
 	"notify_continuation":    nil,
 	"archive_ready":          archiveReady,
@@ -405,6 +407,31 @@ func notifyRetried(s *stack) string {
 	s.completed("notify/" + stream.ID)
 	require.EqualValues(s, 4999, ada.progressed(stream.ID, "completed").Notified)
 	ada.end(stream)
+	return "notify/" + stream.ID
+}
+
+// notifyBegunLate is of a first step that the worker which runs the workflow could not
+// take in time.
+func notifyBegunLate(s *stack) string {
+	ada := s.register("ada")
+	s.followedBy(ada, 10)
+	release := s.hold(ada, 5)
+	stream := ada.start(false)
+	s.until("the server has the first step tried again", func() bool { return s.pending("notify/"+stream.ID, "Begin") })
+	release()
+	s.completed("notify/" + stream.ID)
+	require.EqualValues(s, 10, ada.progressed(stream.ID, "completed").Notified)
+	ada.end(stream)
+	return "notify/" + stream.ID
+}
+
+// notifyEnded is paused when its stream ends.
+func notifyEnded(s *stack) string {
+	ada, stream := s.steered(workflows.SignalPause)
+	ada.progressed(stream.ID, "paused")
+	ada.end(stream)
+	s.completed("notify/" + stream.ID)
+	require.EqualValues(s, 4000, ada.progressed(stream.ID, "stopped").Notified)
 	return "notify/" + stream.ID
 }
 
