@@ -33,6 +33,10 @@ type Notification struct {
 const (
 	// GoLivePause is how long a creator who starts again does not ring twice.
 	GoLivePause = 10 * time.Minute
+	// GoLiveStreams is how many streams of a creator may have been there within a pause
+	// for the next one to ring. Who starts and ends more of them rings nobody, not even
+	// who has not been rung: each stream makes the next fan-out dearer.
+	GoLiveStreams = 10
 	// RingsPerHour is how often a recipient is rung for streams, whoever they are of, in
 	// the hour that the first ring begins. What comes beyond it is silent: it waits in the
 	// inbox. Other types concern their recipient alone, neither count nor are silenced:

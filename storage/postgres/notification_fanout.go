@@ -44,7 +44,10 @@ WHERE n % $5::bigint = 0 OR n = total ORDER BY n`
 	//
 	// earlier is the creator's streams of which a notice may be less than a pause old:
 	// those that began since, and the one before. Most starts have none, and look
-	// nobody up. A notice's id says when it was written.
+	// nobody up. Others look through the months from the first of these streams on: a
+	// notice is dated as its stream, by another clock, which a pause allows for; its id
+	// says when it was written. Each stream is a look for each follower, and so those of
+	// a creator who begins one after the other are not gone through: nobody is told.
 	//
 	// A follower whom an attempt at the same moment tells is refused by the index, and
 	// with them the statement: the inboxes' numbers stay right.
@@ -53,18 +56,19 @@ WITH about AS MATERIALIZED (
 	SELECT jsonb_build_object('stream_id', $3::uuid, 'user_id', u.id, 'username', u.username, 'title', $7::text) AS data
 	FROM users u JOIN streams s ON s.id = $3 WHERE u.id = $1 AND s.status IN ('starting', 'live', 'reconnecting')
 ), earlier AS MATERIALIZED (
-	SELECT array_agg('stream_live:' || id) AS keys FROM (
-		(SELECT id FROM streams WHERE user_id = $1 AND started_at >= $2::timestamptz - $9::interval AND started_at <= $2 AND id <> $3)
+	SELECT array_agg('stream_live:' || id) AS keys, min(started_at) - $9::interval AS since FROM (
+		(SELECT id, started_at FROM streams WHERE user_id = $1 AND started_at >= $2::timestamptz - $9::interval AND started_at <= $2 AND id <> $3 LIMIT $11::bigint + 1)
 		UNION ALL
-		(SELECT id FROM streams WHERE user_id = $1 AND started_at < $2::timestamptz - $9::interval AND id <> $3 ORDER BY started_at DESC LIMIT 1)
+		(SELECT id, started_at FROM streams WHERE user_id = $1 AND started_at < $2::timestamptz - $9::interval AND id <> $3 ORDER BY started_at DESC LIMIT 1)
 	) s WHERE EXISTS (SELECT FROM streams e WHERE e.id = s.id AND coalesce(e.ended_at, 'infinity') >= $2::timestamptz - $9::interval)
 ), followers AS MATERIALIZED (
 	SELECT f.follower_id AS user_id,
 		EXISTS (SELECT FROM notifications n WHERE n.user_id = f.follower_id AND n.key = $6 AND n.created_at = $2) AS told,
 		coalesce((SELECT s.stream_live FROM notification_settings s WHERE s.user_id = f.follower_id), true)
 			AND NOT EXISTS (SELECT FROM blocks b WHERE b.user_id = f.follower_id AND b.blocked_id = $1)
-			AND ((SELECT keys FROM earlier) IS NULL OR NOT EXISTS (
-				SELECT FROM notifications n WHERE n.user_id = f.follower_id AND n.key = ANY ((SELECT keys FROM earlier)::text[]) AND n.id >= $10))
+			AND ((SELECT keys FROM earlier) IS NULL OR cardinality((SELECT keys FROM earlier)) <= $11 AND NOT EXISTS (
+				SELECT FROM notifications n WHERE n.user_id = f.follower_id AND n.key = ANY ((SELECT keys FROM earlier)::text[]) AND n.id >= $10
+					AND n.created_at >= (SELECT since FROM earlier) AND n.created_at < $2::timestamptz + $9::interval))
 			AS wanted
 	` + audience + ` AND f.follower_id > $4 AND f.follower_id <= $5 AND EXISTS (SELECT FROM about)
 ), numbered AS (
@@ -127,7 +131,8 @@ func (s *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive,
 		var result livestream.RangeResult
 		err := s.db.inTx(ctx, func(tx querier) (err error) {
 			result, err = one[livestream.RangeResult](ctx, tx, notifyRangeSQL, live.CreatorID, live.Before, live.StreamID, r.After, r.Upto,
-				livestream.StreamLiveKey(live.StreamID), live.Title, livestream.RingsPerHour, livestream.GoLivePause, idAt(live.Before.Add(-livestream.GoLivePause)))
+				livestream.StreamLiveKey(live.StreamID), live.Title, livestream.RingsPerHour, livestream.GoLivePause, idAt(live.Before.Add(-livestream.GoLivePause)),
+				livestream.GoLiveStreams)
 			return err
 		})
 		if duplicate(err) {

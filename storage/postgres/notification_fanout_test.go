@@ -74,6 +74,24 @@ func TestANoticeIsOldAfterTenMinutes(t *testing.T) {
 	require.Len(t, inbox(t, s, fans[1]), 1)
 }
 
+// A creator who starts and ends one stream after the other rings nobody in the end.
+func TestWhoStartsTooOftenRingsNobody(t *testing.T) {
+	t.Parallel()
+	s := newStore(t)
+	creator := s.MustCreateUser(t)
+	live := goLive(s.MustCreateStream(t, creator.ID))
+	for range livestream.GoLiveStreams {
+		live = s.again(t, live)
+	}
+	s.MustCreateFollowers(t, creator.ID, 2)
+	live = s.again(t, live)
+	require.Equal(t, livestream.RangeResult{Skipped: 2}, fanOutAll(t, s, live, 10, 10), "one too many")
+	s.MustExec(t, `UPDATE streams SET started_at = started_at - interval '1 hour', ended_at = ended_at - interval '1 hour'
+		WHERE id IN (SELECT id FROM streams WHERE ended_at IS NOT NULL ORDER BY started_at LIMIT 1)`)
+	require.Equal(t, livestream.RangeResult{Notified: 2}, fanOutAll(t, s, live, 10, 10), "as many as may be")
+	requireKept(t, s)
+}
+
 func TestAStreamThatIsOverTellsNobody(t *testing.T) {
 	t.Parallel()
 	s := newStore(t)

@@ -240,13 +240,18 @@ func TestEveryQueryReadsAnIndex(t *testing.T) {
 	}
 	for _, s := range []*store{small, big} {
 		s.MustExec(t, "UPDATE streams SET status = 'live', ended_at = NULL WHERE id = $1", bigdata.StreamID(liveStream))
+		s.MustExec(t, "UPDATE streams SET user_id = $2, started_at = now() - interval '1 hour', ended_at = now() - interval '1 minute' WHERE id = $1",
+			bigdata.StreamID(earlierStream), bigdata.UserID(bigdata.FirstCreator))
 	}
 	// What writes does so in a small database, which has the same rows as far as it
 	// goes, and is explained in the big one.
 	for name, call := range calls(small) {
 		t.Run(name, func(t *testing.T) {
 			for _, s := range seen.of(t, func() error { return call.do(ctx) }) {
-				e.explain(t, s, max(call.rows, 100))
+				top := e.explain(t, s, max(call.rows, 100))
+				if call.check != nil {
+					call.check(t, top)
+				}
 			}
 		})
 	}
@@ -272,8 +277,9 @@ func TestIndexesThatAreAskedFor(t *testing.T) {
 	}
 }
 
-// liveStream is a stream whose followers can be told, in each database.
-const liveStream = 5
+// liveStream is a stream whose followers can be told, in each database, and
+// earlierStream one of another creator that has just ended.
+const liveStream, earlierStream = 5, 7
 
 // list is a list at one of its filters.
 type list struct {
@@ -409,6 +415,26 @@ func lists(s *store) map[string]list {
 type call struct {
 	do   func(ctx context.Context) error
 	rows float64 // that one of its statements may read; zero is 100
+	// check may ask more of the plan of each statement.
+	check func(t *testing.T, top plan)
+}
+
+// recentMonths refuses a plan that looks into a month of notifications which none of
+// this hour is in.
+func recentMonths(t *testing.T, top plan) {
+	t.Helper()
+	recent := []string{}
+	for _, at := range []time.Time{now(), now().Add(-2 * time.Hour)} {
+		recent = append(recent, at.Format("notifications_2006_01"))
+	}
+	looked := 0
+	top.walk(func(p plan) {
+		if strings.HasPrefix(p.Relation, "notifications_2") && p.Loops > 0 {
+			require.Contains(t, recent, p.Relation)
+			looked++
+		}
+	})
+	require.Positive(t, looked)
 }
 
 // calls are all other uses, of rows that are in each database. Each is independent
@@ -629,6 +655,15 @@ func calls(s *store) map[string]call {
 		"tell a range": {rows: 1000, do: func(ctx context.Context) error {
 			told, err := s.Notifications.NotifyRange(ctx, live, livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(200)})
 			if err == nil && told.Notified < 90 {
+				err = errors.New("hardly anybody was told")
+			}
+			return err
+		}},
+		"tell a range after a restart": {rows: 1500, check: recentMonths, do: func(ctx context.Context) error {
+			again := live
+			again.CreatorID = bigdata.UserID(bigdata.FirstCreator)
+			told, err := s.Notifications.NotifyRange(ctx, again, livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(800)})
+			if err == nil && told.Notified < 80 {
 				err = errors.New("hardly anybody was told")
 			}
 			return err
