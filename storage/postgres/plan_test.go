@@ -713,7 +713,7 @@ func calls(s *store) map[string]call {
 			}
 			return nil
 		}},
-		"mark all read": {do: func(ctx context.Context) error { return s.Notifications.MarkAllRead(ctx, member) }},
+		"mark all read": {do: func(ctx context.Context) error { return s.Notifications.MarkAllRead(ctx, other) }},
 		"settings": {do: func(ctx context.Context) error {
 			settings, err := s.Notifications.Settings(ctx, member)
 			if err != nil {
