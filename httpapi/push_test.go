@@ -264,6 +264,27 @@ func TestABusyServiceIsAskedAgain(t *testing.T) {
 	require.Equal(t, 1, other.Tries(), "the next attempt knows who has been told")
 }
 
+// However many deliveries wait for a service that is busy for a long time, those of
+// others go on.
+func TestABusyServiceHoldsUpNobodyElse(t *testing.T) {
+	p := api(t)
+	const deliveries = 20 // more than a worker has under way
+	fan, busy := p.mustRegister(t), webpushtest.New(t)
+	for range deliveries {
+		member := p.mustRegister(t)
+		b := member.mustSubscribe(busy)
+		b.Answer = func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "100")
+			w.WriteHeader(http.StatusTooManyRequests)
+		}
+		fan.do(http.MethodPut, "/api/users/"+member.id+"/follow", nil).ok(t, http.StatusNoContent)
+	}
+	eve := p.mustRegister(t)
+	b := eve.mustSubscribe(p.pushes)
+	fan.do(http.MethodPut, "/api/users/"+eve.id+"/follow", nil).ok(t, http.StatusNoContent)
+	eve.eventually(func() bool { return len(b.Got()) == 1 })
+}
+
 // More browsers than a delivery keeps in mind, of a service that is busy once: nobody
 // is left out, and nobody is told twice.
 func TestWhatABusyServicePutsOffIsNotLost(t *testing.T) {

@@ -75,8 +75,8 @@ FROM push_subscriptions s ` + rung + `
 WHERE s.user_id = $3 AND s.id > $4 ORDER BY s.id LIMIT $5`
 
 	// A few followers may be spread over all members, and so their browsers are looked
-	// up for each. LATERAL with a limit, which is how many a member has, keeps the
-	// planner from reading all that lie between them.
+	// up for each. LATERAL with a limit, that of the page, keeps the planner from reading
+	// all that lie between them.
 	dueInRangeSQL = `-- name: push_subscriptions.due_in_range
 SELECT ` + dueColumns + `
 FROM follows f
