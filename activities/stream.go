@@ -2,6 +2,7 @@ package activities
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -81,7 +82,7 @@ func (a *Streams) SetStatus(ctx context.Context, change StreamStatusChange) erro
 }
 
 // countTimeout bounds what the end of a stream waits for its viewers' counts.
-const countTimeout = 2 * time.Second
+const countTimeout = 500 * time.Millisecond
 
 // Finish ends the stream and keeps its viewers' final and peak counts. With the
 // counts out of reach the end is written all the same, with what is known.
@@ -108,12 +109,18 @@ func (a *Streams) AppendEvent(ctx context.Context, event livestream.NewStreamEve
 	return edge(a.Store.AppendEvent(ctx, event))
 }
 
-// AnnounceStatus tells the chat that the stream changed its state.
-func (a *Streams) AnnounceStatus(ctx context.Context, id uuid.UUID, status livestream.StreamStatus, nonce string) error {
-	_, _, err := a.Chat.Append(ctx, livestream.NewChatEvent{
-		StreamID: id, Nonce: nonce, Type: livestream.ChatStreamStatus, Body: livestream.ChatStreamBody{Status: status},
-	})
-	return edge(err)
+// AnnounceStatus tells the chat of states that the stream has come to, one after the
+// other. Between two reconnects it comes to each of them once.
+func (a *Streams) AnnounceStatus(ctx context.Context, id uuid.UUID, statuses []livestream.StreamStatus, reconnects int) error {
+	for _, status := range statuses {
+		_, _, err := a.Chat.Append(ctx, livestream.NewChatEvent{
+			StreamID: id, Nonce: fmt.Sprintf("status:%s:%d", status, reconnects), Type: livestream.ChatStreamStatus, Body: livestream.ChatStreamBody{Status: status},
+		})
+		if err != nil {
+			return edge(err)
+		}
+	}
+	return nil
 }
 
 // CompleteRecording writes the archive that a received recording will become,

@@ -38,11 +38,8 @@ func DeleteArchive(ctx workflow.Context, in DeleteArchiveInput) error {
 	if err != nil {
 		return err
 	}
-	refused = workflow.ExecuteLocalActivity(record(ctx, "delete the archive's row"), archiveSteps.Delete, in.ArchiveID, in.StreamID, in.UserID).Get(ctx, nil)
-	if refused != nil && !final(refused) {
-		// It may have been deleted all the same, and nobody else knows of its files.
-		refused = workflow.ExecuteActivity(write(ctx, "delete the archive's row"), archiveSteps.Delete, in.ArchiveID, in.StreamID, in.UserID).Get(ctx, nil)
-	}
+	// It may have been deleted when that was not heard of, and nobody else knows of its files.
+	refused = promptly(ctx, "delete the archive's row", archiveSteps.Delete, in.ArchiveID, in.StreamID, in.UserID)
 	decided = true
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil || refused != nil {
 		return err

@@ -191,7 +191,7 @@ func TestArchiveWhoseDeletionWasNotAnsweredLeavesNoFiles(t *testing.T) {
 		}
 		return append(errs, livestream.Errorf(livestream.CodeArchiveNotFound, "there is no such archive"))
 	}
-	for name, attempts := range map[string]int{"at once": 0, "the second time": 1, "after its caller has gone": 12} {
+	for name, attempts := range map[string]int{"at once": 0, "the second time": 1, "after its caller has gone": 8} {
 		t.Run(name, func(t *testing.T) {
 			in := workflows.DeleteArchiveInput{ArchiveID: newID(t), StreamID: newID(t), UserID: newID(t)}
 			s := &shelf{deletes: unanswered(attempts), source: livestream.Upload{Key: livestream.RecordingPrefix(in.StreamID) + "first"}}

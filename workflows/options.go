@@ -131,6 +131,16 @@ func write(ctx workflow.Context, summary string) workflow.Context {
 	})
 }
 
+// promptly does an idempotent write that must happen: at once on the worker that runs
+// the workflow, and when that has not worked, as an activity of its own.
+func promptly(ctx workflow.Context, summary string, step any, args ...any) error {
+	err := workflow.ExecuteLocalActivity(here(ctx, summary), step, args...).Get(ctx, nil)
+	if err != nil && !final(err) {
+		err = workflow.ExecuteActivity(write(ctx, summary), step, args...).Get(ctx, nil)
+	}
+	return err
+}
+
 // age is how long ago the workflow was started, which its caller waits from.
 func age(ctx workflow.Context) time.Duration {
 	return workflow.Now(ctx).Sub(workflow.GetInfo(ctx).WorkflowStartTime)

@@ -222,14 +222,14 @@ func (s *stream) followEncoder(ctx workflow.Context) error {
 
 // finish ends the stream: ending, then ended with its viewers counted.
 func (s *stream) finish(ctx workflow.Context) error {
-	if err := s.move(ctx, livestream.StreamEnding, nil); err != nil {
+	if err := s.write(ctx, livestream.StreamEnding, nil); err != nil {
 		return err
 	}
-	if err := workflow.ExecuteActivity(write(ctx, "end the stream"), streamSteps.Finish, s.in.ID, workflow.Now(ctx)).Get(ctx, nil); err != nil {
+	if err := promptly(ctx, "end the stream", streamSteps.Finish, s.in.ID, workflow.Now(ctx)); err != nil {
 		return fmt.Errorf("end the stream: %w", err)
 	}
 	s.status(ctx, livestream.StreamEnded)
-	s.announce(ctx)
+	s.announce(ctx, livestream.StreamEnding, livestream.StreamEnded)
 	if err := s.announced.Get(ctx, nil); err != nil {
 		workflow.GetLogger(ctx).Warn("the chat was not told of the end", "error", err)
 	}
@@ -325,29 +325,36 @@ func (s *stream) completeRecording(ctx workflow.Context, in RecordingInput) (uui
 	return archive.ID, nil
 }
 
-// move writes a new state, then takes it on and tells the chat.
+// move takes on a new state and tells the chat.
 func (s *stream) move(ctx workflow.Context, to livestream.StreamStatus, reconnectDeadline *time.Time) error {
+	if err := s.write(ctx, to, reconnectDeadline); err != nil {
+		return err
+	}
+	s.announce(ctx, to)
+	return nil
+}
+
+// write keeps a new state, then takes it on.
+func (s *stream) write(ctx workflow.Context, to livestream.StreamStatus, reconnectDeadline *time.Time) error {
 	change := activities.StreamStatusChange{StreamID: s.in.ID, Status: to, At: workflow.Now(ctx), ReconnectDeadline: reconnectDeadline}
-	if err := workflow.ExecuteActivity(write(ctx, "stream is "+string(to)), streamSteps.SetStatus, change).Get(ctx, nil); err != nil {
+	if err := promptly(ctx, "stream is "+string(to), streamSteps.SetStatus, change); err != nil {
 		return fmt.Errorf("stream is %s: %w", to, err)
 	}
 	s.status(ctx, to)
-	s.announce(ctx)
 	return nil
 }
 
 // announce tells the chat, after what it was told before. The stream's life does
 // not hang on it.
-func (s *stream) announce(ctx workflow.Context) {
-	before, status := s.announced, s.Status
-	nonce := fmt.Sprintf("status:%s:%d", status, s.Reconnects)
+func (s *stream) announce(ctx workflow.Context, statuses ...livestream.StreamStatus) {
+	before, reconnects := s.announced, s.Reconnects
 	announced, settle := workflow.NewFuture(ctx)
 	s.announced = announced
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		if before != nil {
 			_ = before.Get(ctx, nil) // what could not be told is left out
 		}
-		settle.SetError(workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, status, nonce).Get(ctx, nil))
+		settle.SetError(workflow.ExecuteActivity(courtesy(ctx, "tell the chat"), streamSteps.AnnounceStatus, s.in.ID, statuses, reconnects).Get(ctx, nil))
 	})
 }
 

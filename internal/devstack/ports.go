@@ -100,12 +100,17 @@ func listenAnywhere(ctx context.Context) (listener net.Listener, err error) {
 
 // FreeAddress is a loopback address that nobody listens on now.
 func FreeAddress(ctx context.Context) (string, error) {
+	port, err := freePort(ctx)
+	return address(port), err
+}
+
+func freePort(ctx context.Context) (int, error) {
 	listener, err := listenAnywhere(ctx)
 	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+		return 0, fmt.Errorf("find a free port: %w", err)
 	}
 	defer listener.Close()
-	return listener.Addr().String(), nil
+	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 func address(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }

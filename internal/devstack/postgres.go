@@ -32,18 +32,9 @@ type cluster struct {
 
 // postgres starts a primary and its streaming replicas.
 func (s *Stack) postgres(ctx context.Context) error {
-	c := cluster{stack: s, dir: filepath.Join(s.options.Dir, "postgres"), programs: map[string]string{}}
-	var err error
-	if c.owner, err = postgresOwner(); err != nil {
+	c, err := s.newCluster("postgres")
+	if err != nil {
 		return err
-	}
-	if err := c.makeDir(); err != nil {
-		return err
-	}
-	for _, name := range []string{"initdb", "postgres", "pg_basebackup"} {
-		if c.programs[name], err = postgresProgram(name); err != nil {
-			return err
-		}
 	}
 	if err := c.primary(ctx); err != nil {
 		return err
@@ -56,15 +47,39 @@ func (s *Stack) postgres(ctx context.Context) error {
 	return nil
 }
 
-func (c *cluster) primary(ctx context.Context) error {
-	dir, port := filepath.Join(c.dir, "primary"), c.stack.ports.postgres
+// newCluster prepares a cluster in a folder of the stack.
+func (s *Stack) newCluster(folder string) (*cluster, error) {
+	c := &cluster{stack: s, dir: filepath.Join(s.options.Dir, folder), programs: map[string]string{}}
+	var err error
+	if c.owner, err = postgresOwner(); err != nil {
+		return nil, err
+	}
+	if err := c.makeDir(); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"initdb", "postgres", "pg_basebackup"} {
+		if c.programs[name], err = postgresProgram(name); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// server starts one that is nobody's replica.
+func (c *cluster) server(ctx context.Context, name, folder string, port int) error {
+	dir := filepath.Join(c.dir, folder)
 	err := c.once(dir, func(dir string) error {
 		return c.stack.run(ctx, c.owner, c.programs["initdb"], "-D", dir, "-U", postgresUser, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = c.start(ctx, name, dir, port)
 	}
-	if _, err := c.start(ctx, "postgres", dir, port); err != nil {
+	return err
+}
+
+func (c *cluster) primary(ctx context.Context) error {
+	port := c.stack.ports.postgres
+	if err := c.server(ctx, "postgres", "primary", port); err != nil {
 		return err
 	}
 	databases := []string{"livestream"}

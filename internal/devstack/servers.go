@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -50,6 +51,8 @@ type TemporalConfig struct {
 	Namespace        string            `yaml:"namespace"`
 	SearchAttributes map[string]string `yaml:"search_attributes"`
 	DynamicConfig    map[string]any    `yaml:"dynamic_config"`
+	// TestDynamicConfig is added by a stack for tests.
+	TestDynamicConfig map[string]any `yaml:"test_dynamic_config"`
 }
 
 // LoadTemporalConfig reads temporal-dev.yaml in the project's folder.
@@ -145,6 +148,8 @@ func (s *Stack) temporal(ctx context.Context) error {
 	if !s.options.Test {
 		uiPort = s.ports.temporalUI
 		s.Env.TemporalUIURL = "http://" + address(uiPort)
+	} else {
+		maps.Copy(config.DynamicConfig, config.TestDynamicConfig)
 	}
 	t := NewTemporal(s.Env.TemporalCLI, s.options.Dir, config, s.ports.temporal, uiPort)
 	s.Env.TemporalAddress, s.Env.TemporalNamespace = t.Address, t.Namespace

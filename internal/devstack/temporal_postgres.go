@@ -27,9 +27,9 @@ var temporalStores = []string{"temporal", "visibility"}
 
 func temporalDatabase(store string) string { return "temporal_" + store }
 
-// temporalOnPostgres starts Temporal as production runs it, on the primary, instead of
-// the development server: that one keeps everything in one file of SQLite, and load
-// queues up before it.
+// temporalOnPostgres starts Temporal as production runs it, on a Postgres of its own,
+// instead of the development server: that one keeps everything in one file of SQLite,
+// and load queues up before it.
 func (s *Stack) temporalOnPostgres(ctx context.Context) error {
 	config, err := LoadTemporalConfig(s.options.Root)
 	if err != nil {
@@ -42,14 +42,15 @@ func (s *Stack) temporalOnPostgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.temporalSchemas(ctx); err != nil {
+	port, err := s.temporalDatabases(ctx)
+	if err != nil {
 		return err
 	}
 	dir := filepath.Join(s.options.Dir, "temporal")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	files, err := temporalFiles(ctx, config, dir, s.ports)
+	files, err := temporalFiles(ctx, config, dir, s.ports.temporal, port)
 	if err != nil {
 		return err
 	}
@@ -65,55 +66,65 @@ func (s *Stack) temporalOnPostgres(ctx context.Context) error {
 	s.Env.TemporalAddress, s.Env.TemporalNamespace = address(s.ports.temporal), config.Namespace
 	p := &Process{Name: "temporal", Path: server, Dir: s.options.Dir, StopSignal: syscall.SIGINT, Args: []string{
 		"--root", dir, "--config", ".", "--env", "server", "--allow-no-auth", "start",
-	}}
+	}, Env: []string{"GOGC=400"}} // it has some 100 MB, and the collector would take a fifth of its time
 	return s.launch(ctx, p, temporalLimit, func(ctx context.Context) error { return makeNamespace(ctx, s.Env.TemporalAddress, config) })
 }
 
-// temporalSchemas makes the databases, and brings their schemas up to date.
-func (s *Stack) temporalSchemas(ctx context.Context) error {
+// temporalDatabases starts their server, and brings their schemas up to date.
+func (s *Stack) temporalDatabases(ctx context.Context) (port int, err error) {
 	tool, err := s.tool(ctx, "temporal-sql-tool")
 	if err != nil {
-		return err
+		return 0, err
 	}
-	conn, err := pgx.Connect(ctx, postgresURL(s.ports.postgres, "postgres"))
+	c, err := s.newCluster("temporal-postgres")
 	if err != nil {
-		return fmt.Errorf("connect to Postgres: %w", err)
+		return 0, err
+	}
+	if port, err = freePort(ctx); err != nil {
+		return 0, err
+	}
+	if err := c.server(ctx, "temporal-postgres", "primary", port); err != nil {
+		return 0, err
+	}
+	conn, err := pgx.Connect(ctx, postgresURL(port, "postgres"))
+	if err != nil {
+		return 0, fmt.Errorf("connect to Postgres: %w", err)
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	for _, store := range temporalStores {
 		database := temporalDatabase(store)
 		run := func(args ...string) error {
 			return s.run(ctx, nil, tool, append([]string{
-				"--plugin", "postgres12", "--endpoint", "127.0.0.1", "--port", fmt.Sprint(s.ports.postgres), "--user", postgresUser, "--database", database,
+				"--plugin", "postgres12", "--endpoint", "127.0.0.1", "--port", fmt.Sprint(port), "--user", postgresUser, "--database", database,
 			}, args...)...)
 		}
 		var there bool
 		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", database).Scan(&there); err != nil {
-			return fmt.Errorf("look for database %s: %w", database, err)
+			return 0, fmt.Errorf("look for database %s: %w", database, err)
 		}
 		if !there {
 			if _, err := conn.Exec(ctx, "CREATE DATABASE "+database); err != nil {
-				return fmt.Errorf("create database %s: %w", database, err)
+				return 0, fmt.Errorf("create database %s: %w", database, err)
 			}
 			if err := run("setup-schema", "--version", "0.0"); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		if err := run("update-schema", "--schema-name", "postgresql/v12/"+store); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return port, nil
 }
 
 // temporalFiles are the server's files: all of its services in one process, and the
 // development server's dynamic configuration.
-func temporalFiles(ctx context.Context, config TemporalConfig, dir string, ports plan) (map[string]any, error) {
+func temporalFiles(ctx context.Context, config TemporalConfig, dir string, port, postgres int) (map[string]any, error) {
 	type tree = map[string]any
 	stores, services := tree{}, tree{}
 	for _, store := range temporalStores {
 		stores[store] = tree{"sql": tree{
-			"pluginName": "postgres12", "databaseName": temporalDatabase(store), "connectAddr": address(ports.postgres), "connectProtocol": "tcp",
+			"pluginName": "postgres12", "databaseName": temporalDatabase(store), "connectAddr": address(postgres), "connectProtocol": "tcp",
 			"user": postgresUser, "maxConns": 30, "maxIdleConns": 30, "maxConnLifetime": "1h",
 		}}
 	}
@@ -129,7 +140,7 @@ func temporalFiles(ctx context.Context, config TemporalConfig, dir string, ports
 		}
 		services[service] = tree{"rpc": rpc}
 	}
-	services["frontend"].(tree)["rpc"].(tree)["grpcPort"] = ports.temporal
+	services["frontend"].(tree)["rpc"].(tree)["grpcPort"] = port
 
 	dynamic := tree{}
 	for key, value := range config.DynamicConfig {
@@ -138,7 +149,7 @@ func temporalFiles(ctx context.Context, config TemporalConfig, dir string, ports
 		}
 		dynamic[key] = []tree{{"value": value}}
 	}
-	cluster := tree{"enabled": true, "initialFailoverVersion": 1, "rpcName": "frontend", "rpcAddress": address(ports.temporal)}
+	cluster := tree{"enabled": true, "initialFailoverVersion": 1, "rpcName": "frontend", "rpcAddress": address(port)}
 	return map[string]any{
 		"dynamic.yaml": dynamic,
 		"server.yaml": tree{
