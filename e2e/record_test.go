@@ -225,9 +225,9 @@ func (s *stack) record(dir, path, workflowID, runID string) {
 	}
 	write(content, path+".json")
 	if path == "stream_ended" {
-		// A workflow that would end the stream before it says that it is ending: its
-		// replay has to fail.
-		bad := bytes.ReplaceAll(content, []byte(`"name": "SetStatus"`), []byte(`"name": "Finish"`))
+		// A workflow that would do something else than tell the chat: its replay has to
+		// fail.
+		bad := bytes.ReplaceAll(content, []byte(`"name": "AnnounceStatus"`), []byte(`"name": "AppendEvent"`))
 		require.NotEqual(s, content, bad)
 		write(bad, "bad", "another_step.json")
 	}
