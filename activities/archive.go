@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -27,7 +28,7 @@ type SourceStore interface {
 // ObjectRemover deletes from object storage.
 type ObjectRemover interface {
 	Delete(ctx context.Context, key string) error
-	DeletePrefix(ctx context.Context, prefix string) error
+	DeletePrefix(ctx context.Context, prefix string, alive func()) error
 }
 
 // Notifier writes a notification of one recipient.
@@ -92,7 +93,7 @@ func (a *Archives) Delete(ctx context.Context, id, streamID, userID uuid.UUID) e
 // recording that they were made of; the stream may have another one by now.
 func (a *Archives) DeleteObjects(ctx context.Context, id, streamID uuid.UUID) error {
 	for _, prefix := range []string{livestream.ArchivePrefix(id), workPrefix(id)} {
-		if err := a.Objects.DeletePrefix(ctx, prefix); err != nil {
+		if err := a.Objects.DeletePrefix(ctx, prefix, func() { activity.RecordHeartbeat(ctx) }); err != nil {
 			return edge(err)
 		}
 	}

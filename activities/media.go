@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"go.temporal.io/sdk/activity"
+	"golang.org/x/sync/errgroup"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -41,7 +42,7 @@ type MediaStore interface {
 	UploadFile(ctx context.Context, key, file, contentType, cacheControl string, progress func(bytes int64)) error
 	UploadBytes(ctx context.Context, key string, content []byte, contentType, cacheControl string) error
 	ReadAll(ctx context.Context, key string) ([]byte, error)
-	DeletePrefix(ctx context.Context, prefix string) error
+	DeletePrefix(ctx context.Context, prefix string, alive func()) error
 }
 
 // ProgressMeter adds up how much of an archive its steps have done.
@@ -129,14 +130,12 @@ func (m *Media) Prepare(ctx context.Context, in PrepareInput) (ChunkPlan, error)
 			r.Chunks = len(plan.Chunks)
 		}
 		plan.Recording = r
+		var pieces []outgoing
 		for _, chunk := range plan.Chunks {
-			file := filepath.Join(dir, chunk.PieceFile())
-			if err := m.Store.UploadFile(ctx, pieceKey(r, chunk), file, pieceType, cacheNever, transferring(ctx)); err != nil {
-				return err
-			}
-			if err := os.Remove(file); err != nil {
-				return fmt.Errorf("remove a piece: %w", err)
-			}
+			pieces = append(pieces, outgoing{pieceKey(r, chunk), filepath.Join(dir, chunk.PieceFile()), pieceType, cacheNever})
+		}
+		if err := m.upload(ctx, pieces); err != nil {
+			return err
 		}
 		return m.note(ctx, in.ArchiveID, unit, plan)
 	})
@@ -185,10 +184,12 @@ func (m *Media) Pictures(ctx context.Context, r Recording, chunk livestream.Chun
 		if err := m.Tool.Pictures(ctx, piece, r.Info, chunk, at, dir); err != nil {
 			return err
 		}
+		var pictures []outgoing
 		for _, name := range []string{livestream.Poster, livestream.Thumbnail} {
-			if err := m.Store.UploadFile(ctx, livestream.ArchivePrefix(r.ArchiveID)+name, filepath.Join(dir, name), pictureType, cacheShort, transferring(ctx)); err != nil {
-				return err
-			}
+			pictures = append(pictures, outgoing{livestream.ArchivePrefix(r.ArchiveID) + name, filepath.Join(dir, name), pictureType, cacheShort})
+		}
+		if err := m.upload(ctx, pictures); err != nil {
+			return err
 		}
 		return m.note(ctx, r.ArchiveID, unit, nil)
 	}))
@@ -237,27 +238,32 @@ func (m *Media) Assemble(ctx context.Context, r Recording) (Assembled, error) {
 // publish writes the playlists, the master last.
 func (m *Media) publish(ctx context.Context, r Recording, segments map[string][]livestream.Segment) error {
 	prefix := livestream.ArchivePrefix(r.ArchiveID)
+	put := func(name string, content []byte, contentType string) error {
+		activity.RecordHeartbeat(ctx, name)
+		return m.Store.UploadBytes(ctx, prefix+name, content, contentType, cacheShort)
+	}
 	if sheets, ok := segments[livestream.StoryboardFolder]; ok {
-		if err := m.Store.UploadBytes(ctx, prefix+livestream.Storyboard, m.Plan.Storyboard(r.Info, sheets), "text/vtt", cacheShort); err != nil {
+		if err := put(livestream.Storyboard, m.Plan.Storyboard(r.Info, sheets), "text/vtt"); err != nil {
 			return err
 		}
 		delete(segments, livestream.StoryboardFolder)
 	}
 	initSegments := map[string][]byte{}
 	for name, list := range segments {
-		folder := prefix + name + "/"
-		init, err := m.Store.ReadAll(ctx, folder+livestream.InitSegment)
+		folder := name + "/"
+		activity.RecordHeartbeat(ctx, folder)
+		init, err := m.Store.ReadAll(ctx, prefix+folder+livestream.InitSegment)
 		if err != nil {
 			return err
 		}
 		initSegments[name] = init
-		if err := m.Store.UploadBytes(ctx, folder+livestream.MediaPlaylist, m.Plan.MediaPlaylist(list), playlistType, cacheShort); err != nil {
+		if err := put(folder+livestream.MediaPlaylist, m.Plan.MediaPlaylist(list), playlistType); err != nil {
 			return err
 		}
 		if name == livestream.AudioRendition {
 			continue
 		}
-		if err := m.Store.UploadBytes(ctx, folder+livestream.KeyFramePlaylist, m.Plan.KeyFramePlaylist(list), playlistType, cacheShort); err != nil {
+		if err := put(folder+livestream.KeyFramePlaylist, m.Plan.KeyFramePlaylist(list), playlistType); err != nil {
 			return err
 		}
 	}
@@ -265,12 +271,12 @@ func (m *Media) publish(ctx context.Context, r Recording, segments map[string][]
 	if err != nil {
 		return err
 	}
-	return m.Store.UploadBytes(ctx, prefix+livestream.MasterPlaylist, master, playlistType, cacheShort)
+	return put(livestream.MasterPlaylist, master, playlistType)
 }
 
 // Clean forgets what the steps noted for one another, and the pieces.
 func (m *Media) Clean(ctx context.Context, archiveID uuid.UUID) error {
-	return edge(m.Store.DeletePrefix(ctx, workPrefix(archiveID)))
+	return edge(m.Store.DeletePrefix(ctx, workPrefix(archiveID), func() { activity.RecordHeartbeat(ctx) }))
 }
 
 const (
@@ -322,6 +328,7 @@ func (m *Media) note(ctx context.Context, archiveID uuid.UUID, unit string, what
 
 // keep uploads a step's files, then the note of what they are.
 func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segments map[string][]livestream.Segment) error {
+	var all []outgoing
 	for name, list := range segments {
 		files, kind := []string{livestream.InitSegment}, segmentType
 		if name == livestream.StoryboardFolder {
@@ -332,12 +339,39 @@ func (m *Media) keep(ctx context.Context, r Recording, unit, dir string, segment
 		}
 		for _, file := range files {
 			key := path.Join(livestream.ArchivePrefix(r.ArchiveID), name, file)
-			if err := m.Store.UploadFile(ctx, key, filepath.Join(dir, name, file), kind, cacheImmutable, transferring(ctx)); err != nil {
-				return err
-			}
+			all = append(all, outgoing{key, filepath.Join(dir, name, file), kind, cacheImmutable})
 		}
 	}
+	if err := m.upload(ctx, all); err != nil {
+		return err
+	}
 	return m.note(ctx, r.ArchiveID, unit, segments)
+}
+
+// outgoing is a file that a step leaves in the store.
+type outgoing struct{ key, file, contentType, cacheControl string }
+
+// uploadsAtOnce is how many of a step's files go at a time.
+const uploadsAtOnce = 8
+
+// upload stores a step's files. Temporal is told of each: most are too small to tell of
+// themselves on the way, and a cancel is heard at a heartbeat alone.
+func (m *Media) upload(ctx context.Context, files []outgoing) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploadsAtOnce)
+	for _, f := range files {
+		group.Go(func() error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := m.Store.UploadFile(ctx, f.key, f.file, f.contentType, f.cacheControl, transferring(ctx)); err != nil {
+				return err
+			}
+			activity.RecordHeartbeat(ctx, f.key)
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // errWorkerStopping makes Temporal give the step to another worker.
@@ -381,8 +415,12 @@ func transferring(ctx context.Context) func(int64) {
 	return func(bytes int64) { activity.RecordHeartbeat(ctx, bytes) }
 }
 
+// reportPatience is how long showing an archive's progress may hold up its step.
+const reportPatience = time.Second
+
 // reporter tells Temporal that the step is alive and shows the archive's
-// progress, at most once a second. What it cannot show is no reason to fail.
+// progress, a second after the last time. What it cannot show is no reason to fail,
+// nor to wait.
 func (m *Media) reporter(ctx context.Context, r Recording, unit string, weight float64) func(float64) {
 	var last time.Time
 	return func(seconds float64) {
@@ -390,11 +428,13 @@ func (m *Media) reporter(ctx context.Context, r Recording, unit string, weight f
 		if time.Since(last) < time.Second {
 			return
 		}
-		last = time.Now()
-		sum, err := m.Meter.Report(ctx, r.ArchiveID, unit, seconds*weight)
+		showing, cancel := context.WithTimeout(ctx, reportPatience)
+		defer cancel()
+		sum, err := m.Meter.Report(showing, r.ArchiveID, unit, seconds*weight)
 		if err == nil {
-			err = m.Progress.SetProgress(ctx, r.ArchiveID, min(sum/r.Work(), 1)*maxWorking)
+			err = m.Progress.SetProgress(showing, r.ArchiveID, min(sum/r.Work(), 1)*maxWorking)
 		}
+		last = time.Now()
 		if err != nil && ctx.Err() == nil {
 			activity.GetLogger(ctx).Warn("show progress", "archive_id", r.ArchiveID, "error", err)
 		}

@@ -26,7 +26,7 @@ var byteRange = regexp.MustCompile(`^bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-[0-9]
 var oneETag = regexp.MustCompile(`^"[^"]*"$`)
 
 // errStalled is why a transfer is broken off that does not get on.
-var errStalled = errors.New("the store sends nothing")
+var errStalled = errors.New("the store does not get on")
 
 // Get reads an object, or the range of it that is asked for: status 200, 206, 304
 // or 416. Its body breaks off when the store sends nothing for Config.StallTimeout.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
@@ -137,10 +138,12 @@ func TestDeletePrefix(t *testing.T) {
 	require.NoError(t, group.Wait())
 
 	for _, prefix := range []string{"", "archives/1", "archives"} {
-		require.ErrorContains(t, bucket.DeletePrefix(ctx, prefix), "slash", prefix)
+		require.ErrorContains(t, bucket.DeletePrefix(ctx, prefix, func() {}), "slash", prefix)
 	}
-	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/"))
-	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/"), "twice is once")
+	pages := 0
+	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/", func() { pages++ }))
+	require.Equal(t, 2, pages, "it tells that it is alive")
+	require.NoError(t, bucket.DeletePrefix(ctx, "archives/1/", func() {}), "twice is once")
 	for i := range objects {
 		_, err := bucket.Get(ctx, fmt.Sprintf("archives/1/%04d", i), livestream.ObjectRequest{})
 		requireCode(t, livestream.CodeNotFound, err)
@@ -150,4 +153,39 @@ func TestDeletePrefix(t *testing.T) {
 		require.NoError(t, err, key)
 		require.Equal(t, "x", string(content))
 	}
+}
+
+func TestAnUploadThatStandsStillIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ctx := testenv.Context(t)
+	proxy, endpoint := testenv.NewProxy(t, c.Endpoint)
+	c.Endpoint, c.StallTimeout = endpoint, time.Second
+	bucket := open(t, c)
+	file := filepath.Join(t.TempDir(), "segment")
+	for name, size := range map[string]int{"before the store has it": 64 << 20, "before the store answers": 10} {
+		require.NoError(t, os.WriteFile(file, bytes.Repeat([]byte("x"), size), 0o600))
+		proxy.Freeze()
+		requireCode(t, livestream.CodeUnavailable, bucket.UploadFile(ctx, "file", file, "video/mp4", "", func(int64) {}))
+		proxy.Thaw()
+		require.NoError(t, bucket.UploadFile(ctx, "file", file, "video/mp4", "", func(int64) {}), name)
+	}
+	proxy.Freeze()
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	require.ErrorIs(t, bucket.UploadFile(gone, "file", file, "video/mp4", "", func(int64) {}), context.Canceled, "a cancel is no fault of the store's")
+}
+
+func TestADeletionThatStandsStillIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	ctx := testenv.Context(t)
+	proxy, endpoint := testenv.NewProxy(t, c.Endpoint)
+	c.Endpoint, c.CallTimeout = endpoint, time.Second
+	bucket := open(t, c)
+	require.NoError(t, bucket.UploadBytes(ctx, "a/file", []byte("x"), "text/plain", ""))
+	proxy.Freeze()
+	requireCode(t, livestream.CodeUnavailable, bucket.DeletePrefix(ctx, "a/", func() {}))
+	proxy.Thaw()
+	require.NoError(t, bucket.DeletePrefix(ctx, "a/", func() {}))
 }

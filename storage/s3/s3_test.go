@@ -94,7 +94,7 @@ func TestAStoreThatIsAwayIsUnavailable(t *testing.T) {
 		"complete": func() error { return bucket.CompleteUpload(ctx, upload, nil) },
 		"abort":    func() error { return bucket.AbortUpload(ctx, upload) },
 		"delete":   func() error { return bucket.Delete(ctx, "a/file") },
-		"prefix":   func() error { return bucket.DeletePrefix(ctx, "a/") },
+		"prefix":   func() error { return bucket.DeletePrefix(ctx, "a/", func() {}) },
 	}
 	proxy.Cut()
 	for name, call := range everything {
