@@ -12,7 +12,7 @@ import (
 
 // NotificationStore is what the fan-out needs of the database.
 type NotificationStore interface {
-	FollowerCount(ctx context.Context, creator uuid.UUID) (int64, error)
+	Open(ctx context.Context, creator uuid.UUID) (int64, error)
 	PlanRanges(ctx context.Context, live livestream.GoLive, after uuid.UUID, size, limit int) ([]livestream.FollowerRange, error)
 	NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error)
 	SaveProgress(ctx context.Context, streamID uuid.UUID, progress livestream.NotifyProgress) error
@@ -71,7 +71,7 @@ type Begun struct {
 // that does not work, the fan-out goes on as a large one does.
 func (a *Notifications) Begin(ctx context.Context, in BeginInput) (Begun, error) {
 	live := in.Stream
-	total, err := a.Store.FollowerCount(ctx, live.CreatorID)
+	total, err := a.Store.Open(ctx, live.CreatorID)
 	if err != nil {
 		return Begun{}, edge(err)
 	}

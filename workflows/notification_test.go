@@ -53,7 +53,7 @@ func only(broken livestream.FollowerRange) func(livestream.FollowerRange) bool {
 	return func(r livestream.FollowerRange) bool { return r == broken }
 }
 
-func (a *audience) FollowerCount(context.Context, uuid.UUID) (int64, error) {
+func (a *audience) Open(context.Context, uuid.UUID) (int64, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.away {

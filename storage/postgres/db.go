@@ -270,8 +270,17 @@ const maxAttempts = 3
 // inTx runs fn in a transaction on the primary. When Postgres aborts it for the
 // sake of another one, it runs again: fn must not keep state between runs.
 func (db *DB) inTx(ctx context.Context, fn func(tx querier) error) error {
+	return db.inTxAt(ctx, db.begin, fn)
+}
+
+// inTxWith is inTx with a first statement that goes with the beginning, in one message.
+func (db *DB) inTxWith(ctx context.Context, first string, fn func(tx querier) error) error {
+	return db.inTxAt(ctx, db.begin+"; "+first, fn)
+}
+
+func (db *DB) inTxAt(ctx context.Context, begin string, fn func(tx querier) error) error {
 	for attempt := 1; ; attempt++ {
-		err := pgx.BeginTxFunc(ctx, db.primary.pool, pgx.TxOptions{BeginQuery: db.begin}, func(tx pgx.Tx) error {
+		err := pgx.BeginTxFunc(ctx, db.primary.pool, pgx.TxOptions{BeginQuery: begin}, func(tx pgx.Tx) error {
 			return fn(limited{querier: tx, timeout: db.primary.timeout})
 		})
 		if attempt == maxAttempts || !aborted(err) {

@@ -2,6 +2,9 @@ package postgres
 
 import "github.com/jackc/pgx/v5/pgxpool"
 
+// CreatorLock is what a range of a creator's followers shares.
+var CreatorLock = creatorLock
+
 // PoolConfigs are those of the pools that a DB has.
 func (db *DB) PoolConfigs() []*pgxpool.Config {
 	configs := []*pgxpool.Config{db.primary.pool.Config()}

@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -104,10 +106,24 @@ type rangeRow struct {
 	Count int64
 }
 
-// FollowerCount gives how many follow a member. The number is kept, not counted.
-func (s *Notifications) FollowerCount(ctx context.Context, creator uuid.UUID) (int64, error) {
-	count, err := scalar[int64](ctx, s.db.primary, followerCountSQL, creator)
-	return count, fail(ctx, "read follower count", err)
+// creatorLock is the number of a lock that a creator's ranges share, from before they
+// look whether their stream is over until their commit. A fan-out that begins has it
+// alone for a moment: what an earlier stream's ranges were writing when that ended is
+// there then, no more comes, and whom they told is not rung again.
+func creatorLock(id uuid.UUID) int64 {
+	return int64(binary.BigEndian.Uint64(id[8:])) // the part that chance makes
+}
+
+// Open begins a fan-out, and gives how many follow its creator. It waits for the ranges
+// that the creator's earlier fan-outs are writing; CodeUnavailable when that takes
+// longer than a lock may. The number is kept, not counted.
+func (s *Notifications) Open(ctx context.Context, creator uuid.UUID) (int64, error) {
+	var count int64
+	err := s.db.inTxWith(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", creatorLock(creator)), func(tx querier) (err error) {
+		count, err = scalar[int64](ctx, tx, followerCountSQL, creator)
+		return err
+	})
+	return count, fail(ctx, "open a fan-out", err)
 }
 
 // PlanRanges gives the next ranges of the audience by key, of size followers each
@@ -129,7 +145,7 @@ func (s *Notifications) PlanRanges(ctx context.Context, live livestream.GoLive, 
 func (s *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
 	for {
 		var result livestream.RangeResult
-		err := s.db.inTx(ctx, func(tx querier) (err error) {
+		err := s.db.inTxWith(ctx, fmt.Sprintf("SELECT pg_advisory_xact_lock_shared(%d)", creatorLock(live.CreatorID)), func(tx querier) (err error) {
 			result, err = one[livestream.RangeResult](ctx, tx, notifyRangeSQL, live.CreatorID, live.Before, live.StreamID, r.After, r.Upto,
 				livestream.StreamLiveKey(live.StreamID), live.Title, livestream.RingsPerHour, livestream.GoLivePause, idAt(live.Before.Add(-livestream.GoLivePause)),
 				livestream.GoLiveStreams)

@@ -3,12 +3,15 @@ package postgres_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
+	"github.com/livestream-pro/livestream-pro/storage/postgres"
 )
 
 // requireKept says that what is kept of each inbox is what a count would give.
@@ -54,6 +57,78 @@ func TestARestartDoesNotRingTwice(t *testing.T) {
 	third := s.again(t, second)
 	require.Equal(t, livestream.RangeResult{Skipped: 7}, fanOutAll(t, s, third, 10, 10), "nobody was told of it, and all of one before it")
 	requireKept(t, s)
+}
+
+// Whom a range of the first start is about to tell when that stream ends is not rung by
+// the second one, which waits for it. The end and the start do not.
+func TestARestartWaitsForWhatIsBeingWritten(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	fans := s.MustCreateFollowers(t, creator.ID, 3)
+	s.MustNotify(t, fans[2], "before") // there is an inbox to hold
+	first := goLive(s.MustCreateStream(t, creator.ID))
+
+	conn, err := pgx.Connect(ctx, s.URL)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	holding, err := conn.Begin(ctx)
+	require.NoError(t, err)
+	_, err = holding.Exec(ctx, "SELECT FROM inboxes WHERE user_id = $1 FOR UPDATE", fans[2])
+	require.NoError(t, err)
+	waiting := func(query string) func() bool {
+		return func() bool {
+			return s.Number(t, `SELECT count(*) FROM pg_stat_activity
+				WHERE datname = current_database() AND wait_event_type = 'Lock' AND strpos(query, $1) > 0`, query) == 1
+		}
+	}
+	type done struct {
+		told livestream.RangeResult
+		err  error
+	}
+	written, opened := make(chan done, 1), make(chan error, 1)
+	go func() {
+		told, err := s.Notifications.NotifyRange(ctx, first, livestream.FollowerRange{Upto: uuid.Max})
+		written <- done{told, err}
+	}()
+	require.Eventually(t, waiting("notifications.notify_range"), 30*time.Second, 10*time.Millisecond)
+	second := s.again(t, first)
+	go func() {
+		_, err := s.Notifications.Open(ctx, creator.ID)
+		opened <- err
+	}()
+	require.Eventually(t, waiting("pg_advisory_xact_lock("), 30*time.Second, 10*time.Millisecond)
+	require.Empty(t, written)
+	require.NoError(t, holding.Commit(ctx))
+
+	require.Equal(t, done{told: livestream.RangeResult{Notified: 3}}, <-written)
+	require.NoError(t, <-opened)
+	require.Equal(t, livestream.RangeResult{Skipped: 3}, fanOutAll(t, s, second, 10, 10))
+	late, err := s.Notifications.NotifyRange(ctx, first, livestream.FollowerRange{Upto: uuid.Max})
+	require.NoError(t, err)
+	require.Equal(t, livestream.RangeResult{Ended: true}, late)
+	require.EqualValues(t, 3, s.Number(t, "SELECT count(*) FROM notifications WHERE type = 'stream_live'"))
+	requireKept(t, s)
+}
+
+// A fan-out that cannot begin in time says so, and is tried again.
+func TestARestartDoesNotWaitForever(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	creator := s.MustCreateUser(t)
+	hasty := storeAt(t, postgres.Config{URL: s.URL, LockTimeout: 50 * time.Millisecond})
+	conn, err := pgx.Connect(ctx, s.URL)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	holding, err := conn.Begin(ctx)
+	require.NoError(t, err)
+	_, err = holding.Exec(ctx, "SELECT pg_advisory_xact_lock_shared($1)", postgres.CreatorLock(creator.ID))
+	require.NoError(t, err)
+	_, err = hasty.Notifications.Open(ctx, creator.ID)
+	requireCode(t, livestream.CodeUnavailable, err)
+	require.NoError(t, holding.Commit(ctx))
+	_, err = hasty.Notifications.Open(ctx, creator.ID)
+	require.NoError(t, err)
 }
 
 // What counts is when a notice was written, not when its stream began.

@@ -75,7 +75,7 @@ func TestFanOutTellsEveryFollowerOnce(t *testing.T) {
 	fans := s.MustCreateFollowers(t, creator.ID, 57)
 	s.MustCreateFollowers(t, s.MustCreateUser(t).ID, 5) // of somebody else
 	live := goLive(s.MustCreateStream(t, creator.ID))
-	total, err := s.Notifications.FollowerCount(ctx, creator.ID)
+	total, err := s.Notifications.Open(ctx, creator.ID)
 	require.NoError(t, err)
 	require.EqualValues(t, 57, total)
 

@@ -640,8 +640,8 @@ func calls(s *store) map[string]call {
 			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)
 		}},
 
-		"followers of a creator": {do: func(ctx context.Context) error {
-			_, err := s.Notifications.FollowerCount(ctx, live.CreatorID)
+		"open a fan-out": {do: func(ctx context.Context) error {
+			_, err := s.Notifications.Open(ctx, live.CreatorID)
 			return err
 		}},
 		"plan a fan-out": {rows: 301, do: func(ctx context.Context) error {
