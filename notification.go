@@ -137,8 +137,8 @@ func (p NotifyProgress) Left() time.Duration {
 	return time.Duration(float64(max(p.FollowersTotal-p.Done(), 0)) / p.Rate * float64(time.Second))
 }
 
-// NotificationPush tells chat nodes that inboxes changed. A node loads the rows
-// of those recipients that are connected to it; nobody else's travel.
+// NotificationPush says who may have news in their inbox, and nothing of what it is.
+// A chat node looks into the inboxes of those recipients that are connected to it.
 type NotificationPush struct {
 	Key string    `json:"key"` // the notifications' key
 	At  time.Time `json:"at"`  // when they are dated

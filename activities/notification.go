@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.temporal.io/sdk/activity"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -26,21 +25,6 @@ type TimelineStore interface {
 // NotificationPublisher tells the chat nodes that inboxes changed.
 type NotificationPublisher interface {
 	Publish(ctx context.Context, push livestream.NotificationPush) error
-}
-
-// courtesyTimeout bounds what a step can do without. It has better to do than to wait
-// for a Redis that hangs.
-const courtesyTimeout = 250 * time.Millisecond
-
-// ring tells those who are connected, which is made up for when they next ask, and has
-// the browsers told that are subscribed: that is sure to happen when it has worked.
-func ring(ctx context.Context, connected NotificationPublisher, browsers Browsers, push livestream.NotificationPush) error {
-	brief, cancel := context.WithTimeout(ctx, courtesyTimeout)
-	defer cancel()
-	if err := connected.Publish(brief, push); err != nil {
-		activity.GetLogger(ctx).Warn("push a notification", "key", push.Key, "error", err)
-	}
-	return browsers.Ring(ctx, push)
 }
 
 // Notifications are the steps of a fan-out.
@@ -136,8 +120,8 @@ func (a *Notifications) Plan(ctx context.Context, in PlanInput) ([]livestream.Fo
 
 // NotifyRange writes the notifications of one range of followers in one
 // statement and has those that are connected told. The rows are what counts: a
-// push that is lost is made up for when the client next asks. Their browsers are rung
-// by a workflow, which is there when this has worked.
+// push that is lost is made up for by the next, or when the client comes back. Their
+// browsers are rung by a workflow, which is there when this has worked.
 func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive, r livestream.FollowerRange) (livestream.RangeResult, error) {
 	result, err := a.Store.NotifyRange(ctx, live, r)
 	if err != nil {
@@ -145,7 +129,8 @@ func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive,
 	}
 	if result.Notified > 0 {
 		push := livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r, CreatorID: live.CreatorID}
-		err = ring(ctx, a.Push, a.Browsers, push)
+		_ = a.Push.Publish(ctx, push)
+		err = a.Browsers.Ring(ctx, push)
 	}
 	return result, edge(err)
 }

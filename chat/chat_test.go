@@ -55,16 +55,21 @@ func newWorld(tb testing.TB) *world {
 func newWorldOn(tb testing.TB, ctx context.Context, redisURL string) *world {
 	tb.Helper()
 	w := &world{ctx: ctx, redisURL: redisURL, databaseURL: testenv.Database(tb)}
-	var err error
-	w.db, err = postgres.Open(w.ctx, postgres.Config{URL: w.databaseURL})
-	require.NoError(tb, err)
-	tb.Cleanup(w.db.Close)
+	w.db = w.openDB(tb, postgres.Config{URL: w.databaseURL})
 	cache := w.openRedis(tb, w.redisURL)
 	w.users, w.logins, w.streams = postgres.NewUsers(w.db), postgres.NewSessions(w.db), postgres.NewStreams(w.db)
 	w.chats = postgres.NewChats(w.db)
 	w.follows, w.notifications = postgres.NewFollows(w.db), postgres.NewNotifications(w.db)
 	w.events, w.tickets, w.tell, w.presence = redis.NewChat(cache, w.chats), redis.NewTickets(cache), redis.NewNotifications(cache), redis.NewPresence(cache)
 	return w
+}
+
+func (w *world) openDB(tb testing.TB, config postgres.Config) *postgres.DB {
+	tb.Helper()
+	db, err := postgres.Open(w.ctx, config)
+	require.NoError(tb, err)
+	tb.Cleanup(db.Close)
+	return db
 }
 
 func (w *world) openRedis(tb testing.TB, url string) *redis.Client {
@@ -98,14 +103,14 @@ var fast = chat.Config{MessagesPerSecond: 10_000}
 // nodeAt is a node whose Redis and connections a test can tamper with.
 func (w *world) nodeAt(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn)) *node {
 	tb.Helper()
-	return w.nodeOn(tb, config, redisURL, accepted, w.chats)
+	return w.nodeOn(tb, config, redisURL, accepted, w.db)
 }
 
-// nodeOn is nodeAt with a store of its own.
-func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn), chats *postgres.Chats) *node {
+// nodeOn is nodeAt with a database of its own.
+func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accepted func(net.Conn), db *postgres.DB) *node {
 	tb.Helper()
 	metrics := prometheus.NewRegistry()
-	server, err := chat.New(config, w.deps(tb, redisURL, chats, metrics))
+	server, err := chat.New(config, w.deps(tb, redisURL, db, metrics))
 	require.NoError(tb, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -128,18 +133,19 @@ func (w *world) nodeOn(tb testing.TB, config chat.Config, redisURL string, accep
 }
 
 // deps are what a node works with.
-func (w *world) deps(tb testing.TB, redisURL string, chats *postgres.Chats, metrics *prometheus.Registry) chat.Deps {
+func (w *world) deps(tb testing.TB, redisURL string, db *postgres.DB, metrics *prometheus.Registry) chat.Deps {
 	tb.Helper()
 	cache := w.openRedis(tb, redisURL)
+	chats := postgres.NewChats(db)
 	events := redis.NewChat(cache, chats)
 	return chat.Deps{
 		Events: events, Unsaved: events, History: chats, Rules: chats, Subscriber: redis.NewSubscriber(context.Background(), cache), Presence: redis.NewPresence(cache),
-		Inboxes: w.notifications, Logins: w.logins, Users: w.users, Tickets: redis.NewTickets(cache),
+		Inboxes: postgres.NewNotifications(db), Logins: postgres.NewSessions(db), Users: postgres.NewUsers(db), Tickets: redis.NewTickets(cache),
 		Channel: redis.ChatChannel,
 		Shared: func(channel, payload string) *chat.Shared {
 			return (*chat.Shared)(redis.ReadNotification(channel, payload))
 		},
-		Checks:  map[string]func(context.Context) error{"postgres": w.db.Ping, "redis": cache.Ping},
+		Checks:  map[string]func(context.Context) error{"postgres": db.Ping, "redis": cache.Ping},
 		Log:     zaptest.NewLogger(tb, zaptest.Level(zap.ErrorLevel)),
 		Metrics: metrics,
 	}

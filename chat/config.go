@@ -40,11 +40,12 @@ type Rules interface {
 	FollowedAt(ctx context.Context, follower, followee uuid.UUID) (*time.Time, error)
 }
 
-// Inboxes are the members' notifications.
+// Inboxes are the members' notifications, and who of a creator's followers lies in a
+// range of them.
 type Inboxes interface {
-	Since(ctx context.Context, userID uuid.UUID, seq int64, limit int) ([]livestream.Notification, error)
+	Since(ctx context.Context, last map[uuid.UUID]int64, limit int) ([]livestream.Notification, error)
 	LastSeq(ctx context.Context, userID uuid.UUID) (int64, error)
-	ForRecipients(ctx context.Context, key string, since time.Time, userIDs []uuid.UUID) ([]livestream.Notification, error)
+	FollowersIn(ctx context.Context, creator uuid.UUID, r livestream.FollowerRange, limit int) ([]uuid.UUID, error)
 }
 
 // Logins says which of the logins, by their families, have ended.

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -17,13 +16,15 @@ import (
 )
 
 const (
-	// inboxReplay is how much a client that comes back gets at most.
+	// inboxReplay is how many numbers behind a client that comes back may be.
 	inboxReplay = 1000
-	// inboxKnown is how many notifications a connection remembers at least, so that
-	// a push that is repeated is not shown twice.
-	inboxKnown = 256
-	// pushBatch is how many recipients are looked up in one query.
-	pushBatch = 500
+	// inboxPage is how much of one inbox is read at once.
+	inboxPage = 100
+	// lookupBatch is how many members, or logins, are looked up in one query.
+	lookupBatch = 500
+	// maxPushes is how many pushes wait. When there are more, it takes less to look
+	// into the inboxes of all who are connected.
+	maxPushes = 256
 	// inboxPause is how long the inboxes rest when they could not be read.
 	inboxPause = time.Second
 )
@@ -34,12 +35,11 @@ func (s *Server) openInbox(ctx context.Context, r *http.Request, session *sessio
 	if err != nil {
 		return err
 	}
-	session.known = map[uuid.UUID]bool{}
 	return s.identify(ctx, session, identity)
 }
 
-// joinInbox adds a session. Its welcome and what it has missed come first; pushes
-// that arrive meanwhile wait for them.
+// joinInbox adds a session. Its welcome and what it has missed come first; what it is
+// pushed meanwhile is looked for after that.
 func (s *Server) joinInbox(ctx context.Context, x *session) error {
 	user := x.identity.UserID
 	s.mu.Lock()
@@ -56,47 +56,36 @@ func (s *Server) joinInbox(ctx context.Context, x *session) error {
 	var missed []livestream.Notification
 	w.ResumeFrom = last
 	if x.since != nil {
-		missed, err = s.deps.Inboxes.Since(ctx, user, x.since.ID, inboxReplay+1)
+		w.Gap = x.since.ID > last || x.since.ID < last-inboxReplay
+		w.Recovered = !w.Gap
+	}
+	if w.Recovered {
+		w.ResumeFrom = x.since.ID
+		missed, err = s.deps.Inboxes.Since(ctx, map[uuid.UUID]int64{user: x.since.ID}, inboxReplay)
 		if err != nil {
 			return err
-		}
-		w.Gap = len(missed) > inboxReplay || x.since.ID > last
-		w.Recovered = !w.Gap
-		if w.Gap {
-			missed = nil
-		} else {
-			w.ResumeFrom = x.since.ID
 		}
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.last = w.ResumeFrom
 	x.send(event(w))
+	x.tell(missed)
 	x.joined = true
-	x.tell(append(missed, x.early...))
-	x.early = nil
 	if x.again {
-		s.missedPushes()
+		s.pushed(livestream.NotificationPush{User: &user})
 	}
 	return nil
 }
 
 // tell sends the notifications that the connection has not had. It runs under mu.
 func (x *session) tell(notifications []livestream.Notification) {
-	if !x.joined {
-		x.early = append(x.early, notifications...)
-		return
-	}
 	var events []json.RawMessage
 	for _, n := range notifications {
-		if x.known[n.ID] || x.knownBefore[n.ID] {
+		if n.Seq <= x.last {
 			continue
 		}
-		if len(x.known) >= inboxKnown {
-			x.known, x.knownBefore = map[uuid.UUID]bool{}, x.known
-		}
-		x.known[n.ID] = true
-		x.last = max(x.last, n.Seq)
+		x.last = n.Seq
 		events = append(events, event(notificationEvent{
 			Type: "notification", ID: n.Seq,
 			Notification: notificationBody{ID: n.ID.String(), Type: n.Type, Read: n.Read, CreatedAt: n.CreatedAt.UTC(), Data: n.Data},
@@ -105,9 +94,10 @@ func (x *session) tell(notifications []livestream.Notification) {
 	x.send(events...)
 }
 
-// serveInboxes tells members of what came into their inboxes, in the order in
-// which it was pushed, until ctx ends. What could not be read, or not heard, is
-// made up for.
+// serveInboxes tells members of what comes into their inboxes until ctx ends. A push
+// says who may have news, and nothing of what: that is read from the inbox, from
+// where a connection's last one was. So it does not matter which pushes are lost,
+// late or doubled: the next one, or a catch-up, brings all.
 func (s *Server) serveInboxes(ctx context.Context) {
 	for {
 		select {
@@ -115,19 +105,7 @@ func (s *Server) serveInboxes(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		s.mu.Lock()
-		pushes, missed := s.pushes, s.missed
-		s.pushes, s.missed = nil, false
-		s.mu.Unlock()
-		var err error
-		for _, push := range pushes {
-			if err = s.push(ctx, push); err != nil {
-				break
-			}
-		}
-		if err == nil && missed {
-			err = s.catchUpInboxes(ctx)
-		}
+		err := s.tellNews(ctx)
 		if err == nil {
 			continue
 		}
@@ -143,7 +121,12 @@ func (s *Server) serveInboxes(ctx context.Context) {
 // pushed queues a push.
 func (s *Server) pushed(push livestream.NotificationPush) {
 	s.mu.Lock()
-	s.pushes = append(s.pushes, push)
+	if len(s.pushes) == maxPushes {
+		s.pushes, s.missed = nil, true
+	}
+	if !s.missed { // otherwise everybody is looked up
+		s.pushes = append(s.pushes, push)
+	}
 	s.mu.Unlock()
 	s.wakeInboxes()
 }
@@ -151,7 +134,7 @@ func (s *Server) pushed(push livestream.NotificationPush) {
 // missedPushes says that there were pushes of which nothing is known.
 func (s *Server) missedPushes() {
 	s.mu.Lock()
-	s.missed = true
+	s.pushes, s.missed = nil, true
 	s.mu.Unlock()
 	s.wakeInboxes()
 }
@@ -163,45 +146,57 @@ func (s *Server) wakeInboxes() {
 	}
 }
 
-// push tells those of its recipients who are connected here.
-func (s *Server) push(ctx context.Context, push livestream.NotificationPush) error {
+// tellNews tells all that were pushed to, or everybody when pushes were missed.
+func (s *Server) tellNews(ctx context.Context) error {
 	s.mu.Lock()
-	var recipients []uuid.UUID
-	if push.User != nil {
-		if s.inboxes[*push.User] != nil {
-			recipients = append(recipients, *push.User)
-		}
-	} else if push.Range != nil {
-		for user := range s.inboxes {
-			if bytes.Compare(user[:], push.Range.After[:]) > 0 && bytes.Compare(user[:], push.Range.Upto[:]) <= 0 {
-				recipients = append(recipients, user)
-			}
-		}
-	}
+	pushes, missed := s.pushes, s.missed
+	s.pushes, s.missed = nil, false
 	s.mu.Unlock()
-	for batch := range slices.Chunk(recipients, pushBatch) {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		notifications, err := s.deps.Inboxes.ForRecipients(ctx, push.Key, push.At, batch)
-		cancel()
+	if missed {
+		return s.catchUpInboxes(ctx)
+	}
+	recipients := map[uuid.UUID]bool{}
+	for _, push := range pushes {
+		users, err := s.recipients(ctx, push)
 		if err != nil {
 			return err
 		}
-		slices.SortFunc(notifications, func(a, b livestream.Notification) int { return cmp.Compare(a.Seq, b.Seq) })
-		for _, n := range notifications {
-			for _, session := range s.inboxesOf(n.UserID) {
-				session.mu.Lock()
-				session.tell([]livestream.Notification{n})
-				session.mu.Unlock()
-			}
+		for _, user := range users {
+			recipients[user] = true
 		}
 	}
-	return nil
+	return s.tellInboxes(ctx, slices.Collect(maps.Keys(recipients)))
 }
 
-func (s *Server) inboxesOf(user uuid.UUID) []*session {
+// recipients are those of a push's, as far as they are connected here.
+func (s *Server) recipients(ctx context.Context, push livestream.NotificationPush) ([]uuid.UUID, error) {
+	if push.User != nil {
+		return []uuid.UUID{*push.User}, nil
+	}
+	if push.Range == nil {
+		return nil, nil
+	}
+	s.mu.Lock()
+	var within []uuid.UUID
+	for user := range s.inboxes {
+		if bytes.Compare(user[:], push.Range.After[:]) > 0 && bytes.Compare(user[:], push.Range.Upto[:]) <= 0 {
+			within = append(within, user)
+		}
+	}
+	s.mu.Unlock()
+	// Who is here may follow somebody else. An older worker does not say whom.
+	if int64(len(within)) <= push.Range.Count || push.CreatorID == uuid.Nil {
+		return within, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	followers, err := s.deps.Inboxes.FollowersIn(ctx, push.CreatorID, *push.Range, len(within))
+	if err != nil || len(followers) == len(within) { // or it has grown meanwhile
+		return within, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Collect(maps.Keys(s.inboxes[user]))
+	return slices.DeleteFunc(followers, func(user uuid.UUID) bool { return s.inboxes[user] == nil }), nil
 }
 
 // catchUpInboxes makes up for what this node could not hear: pushes, and logins
@@ -211,32 +206,72 @@ func (s *Server) catchUpInboxes(ctx context.Context) error {
 		return err
 	}
 	s.mu.Lock()
-	var sessions []*session
-	for _, mine := range s.inboxes {
-		sessions = slices.AppendSeq(sessions, maps.Keys(mine))
-	}
+	users := slices.Collect(maps.Keys(s.inboxes))
 	s.mu.Unlock()
-	for _, session := range sessions {
-		session.mu.Lock()
-		last, joined := session.last, session.joined
-		session.again = !joined // what it is just reading may be too old
-		session.mu.Unlock()
-		if !joined {
-			continue
+	return s.tellInboxes(ctx, users)
+}
+
+// tellInboxes tells members of all that their connections have not had.
+func (s *Server) tellInboxes(ctx context.Context, users []uuid.UUID) error {
+	for batch := range slices.Chunk(users, lookupBatch) {
+		for len(batch) > 0 {
+			var err error
+			if batch, err = s.tellPage(ctx, batch); err != nil {
+				return err
+			}
 		}
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
-		missed, err := s.deps.Inboxes.Since(ctx, session.identity.UserID, last, inboxReplay+1)
-		cancel()
-		if err != nil {
-			return err
-		}
-		if len(missed) > inboxReplay {
-			session.bye(byeResync, 0) // it comes back, and learns of the gap
-			continue
-		}
-		session.mu.Lock()
-		session.tell(missed)
-		session.mu.Unlock()
 	}
 	return nil
+}
+
+// tellPage tells members of the next that their connections have not had, and gives
+// those who may have more.
+func (s *Server) tellPage(ctx context.Context, users []uuid.UUID) ([]uuid.UUID, error) {
+	sessions, since := map[uuid.UUID][]*session{}, map[uuid.UUID]int64{}
+	for _, user := range users {
+		for _, session := range s.inboxesOf(user) {
+			session.mu.Lock()
+			last, joined := session.last, session.joined
+			session.again = !joined // what it is just reading may be too old
+			session.mu.Unlock()
+			if !joined {
+				continue
+			}
+			if len(sessions[user]) > 0 {
+				last = min(last, since[user])
+			}
+			sessions[user], since[user] = append(sessions[user], session), last
+		}
+	}
+	if len(since) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	news, err := s.deps.Inboxes.Since(ctx, since, inboxPage)
+	if err != nil {
+		return nil, err
+	}
+	of := map[uuid.UUID][]livestream.Notification{}
+	for _, n := range news {
+		of[n.UserID] = append(of[n.UserID], n)
+	}
+	var more []uuid.UUID
+	for user, news := range of {
+		for _, session := range sessions[user] {
+			session.mu.Lock()
+			session.tell(news)
+			session.mu.Unlock()
+		}
+		if len(news) == inboxPage {
+			more = append(more, user)
+		}
+	}
+	return more, nil
+}
+
+func (s *Server) inboxesOf(user uuid.UUID) []*session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.inboxes[user]))
 }

@@ -159,14 +159,17 @@ func TestAnInboxThatMissedTooMuch(t *testing.T) {
 	w := newWorld(t)
 	n := w.node(t, fast)
 	ada := w.member(t)
-	var last livestream.Notification
+	var all []livestream.Notification
 	for i := range 1_001 {
-		last = w.write(t, ada.ID, fmt.Sprint(i))
+		all = append(all, w.write(t, ada.ID, fmt.Sprint(i)))
 	}
+	most := w.inbox(t, n, ada, "since", "1")
+	require.True(t, most.welcome.Recovered)
+	most.told(all[1:]...)
 	s := w.inbox(t, n, ada, "since", "0")
 	require.True(t, s.welcome.Gap)
 	require.False(t, s.welcome.Recovered)
-	require.Equal(t, last.Seq, s.welcome.ResumeFrom)
+	require.Equal(t, all[1_000].Seq, s.welcome.ResumeFrom)
 	s.told(w.notify(t, ada.ID, "next"))
 }
 

@@ -231,10 +231,7 @@ func TestHistoryIsWrittenLaterWhenPostgresIsAway(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	proxy, address := testenv.NewProxy(t, w.databaseURL)
-	db, err := postgres.Open(w.ctx, postgres.Config{URL: address, ConnectTimeout: 2 * time.Second})
-	require.NoError(t, err)
-	t.Cleanup(db.Close)
-	n := w.nodeOn(t, fast, w.redisURL, nil, postgres.NewChats(db))
+	n := w.nodeOn(t, fast, w.redisURL, nil, w.openDB(t, postgres.Config{URL: address, ConnectTimeout: 2 * time.Second}))
 	stream := w.stream(t).ID
 	s := w.chat(t, n, stream, w.member(t))
 	kept := func(want ...string) {

@@ -59,7 +59,7 @@ type Server struct {
 	sessions map[*session]bool
 	users    map[uuid.UUID]int // connections, those on their way in included
 	addrs    map[netip.Addr]int
-	pushes   []livestream.NotificationPush // to be told, in order
+	pushes   []livestream.NotificationPush // to be looked into
 	missed   bool                          // there were others, of which nothing is known
 }
 

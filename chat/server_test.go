@@ -168,7 +168,7 @@ func TestWhatCannotBeOpened(t *testing.T) {
 func TestARoomThatRestsTooLongIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	_, err := chat.New(chat.Config{FlushInterval: 101 * time.Millisecond}, w.deps(t, w.redisURL, w.chats, prometheus.NewRegistry()))
+	_, err := chat.New(chat.Config{FlushInterval: 101 * time.Millisecond}, w.deps(t, w.redisURL, w.db, prometheus.NewRegistry()))
 	require.ErrorContains(t, err, "100ms")
 }
 

@@ -40,13 +40,10 @@ type session struct {
 	spoke      int // of the wheel
 	unanswered atomic.Int32
 
-	mu          sync.Mutex // guards what follows; a chat's last is under its room's writing
-	last        int64      // id of the last event that was written
-	joined      bool       // an inbox's welcome was written
-	early       []livestream.Notification
-	again       bool               // pushes were missed before it joined
-	known       map[uuid.UUID]bool // notifications that were written, the newest
-	knownBefore map[uuid.UUID]bool
+	mu     sync.Mutex // guards what follows; a chat's last is under its room's writing
+	last   int64      // id of the last event that was written
+	joined bool       // an inbox's welcome was written
+	again  bool       // there may have been news before that
 
 	closing sync.Mutex // guards what follows
 	out     *outlet    // nil until it is upgraded
@@ -361,7 +358,7 @@ func (s *Server) closeEnded(ctx context.Context) error {
 		}
 	}
 	s.mu.Unlock()
-	for batch := range slices.Chunk(slices.Collect(maps.Keys(families)), pushBatch) {
+	for batch := range slices.Chunk(slices.Collect(maps.Keys(families)), lookupBatch) {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		ended, err := s.deps.Logins.Ended(ctx, batch)
 		cancel()

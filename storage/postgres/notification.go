@@ -47,12 +47,12 @@ INSERT INTO notifications (user_id, seq, key, type, data, created_at)
 SELECT user_id, last_seq, $2, $3, $4, $5 FROM numbered
 RETURNING ` + notificationColumns
 
-	notificationsForSQL = `-- name: notifications.for_recipients
-SELECT ` + notificationColumns + ` FROM notifications
-WHERE user_id = ANY ($1) AND key = $2 AND created_at >= $3 AND NOT silent`
-
+	// LATERAL looks into each inbox by itself, from its number on.
 	notificationsSinceSQL = `-- name: notifications.since
-SELECT ` + notificationColumns + ` FROM notifications WHERE user_id = $1 AND seq > $2 AND NOT silent ORDER BY seq LIMIT $3`
+SELECT news.* FROM unnest($1::uuid[], $2::bigint[]) inbox (user_id, last) CROSS JOIN LATERAL (
+	SELECT ` + notificationColumns + ` FROM notifications n
+	WHERE n.user_id = inbox.user_id AND n.seq > inbox.last AND NOT n.silent ORDER BY n.seq LIMIT $3
+) news ORDER BY news.seq`
 
 	lastSeqSQL = `-- name: notifications.last_seq
 SELECT coalesce((SELECT last_seq FROM inboxes WHERE user_id = $1), 0)`
@@ -124,16 +124,14 @@ func notify(ctx context.Context, q querier, n livestream.NewNotification) (notif
 	return row, err
 }
 
-// ForRecipients gives each user's notification with a key, of those who have one and
-// are rung for it. What is dated before since is not looked for.
-func (s *Notifications) ForRecipients(ctx context.Context, key string, since time.Time, userIDs []uuid.UUID) ([]livestream.Notification, error) {
-	rows, err := many[notificationRow](ctx, s.db.primary, notificationsForSQL, userIDs, key, since)
-	return all(rows, notificationRow.domain), fail(ctx, "read recipients' notifications", err)
-}
-
-// Since gives what came into an inbox after seq and rang, oldest first, at most limit.
-func (s *Notifications) Since(ctx context.Context, userID uuid.UUID, seq int64, limit int) ([]livestream.Notification, error) {
-	rows, err := many[notificationRow](ctx, s.db.primary, notificationsSinceSQL, userID, seq, limit)
+// Since gives what came into inboxes after the last seq of each and rang: by seq, at
+// most limit of each inbox. What commits later has a higher seq than all of it.
+func (s *Notifications) Since(ctx context.Context, last map[uuid.UUID]int64, limit int) ([]livestream.Notification, error) {
+	users, seqs := make([]uuid.UUID, 0, len(last)), make([]int64, 0, len(last))
+	for user, seq := range last {
+		users, seqs = append(users, user), append(seqs, seq)
+	}
+	rows, err := many[notificationRow](ctx, s.db.primary, notificationsSinceSQL, users, seqs, limit)
 	return all(rows, notificationRow.domain), fail(ctx, "read notifications", err)
 }
 

@@ -39,6 +39,9 @@ SELECT follower_id AS upto, (n - 1) % $5::bigint + 1 AS count FROM (
 ) numbered
 WHERE n % $5::bigint = 0 OR n = total ORDER BY n`
 
+	followersInSQL = `-- name: follows.in_range
+SELECT follower_id FROM follows WHERE following_id = $1 AND follower_id > $2 AND follower_id <= $3 ORDER BY follower_id LIMIT $4`
+
 	// All that decides about a follower is looked up by key, where a join might read
 	// all settings or all notifications. The rows of inboxes are taken in the order of
 	// their keys, so that fan-outs with followers in common do not wait for one
@@ -138,6 +141,13 @@ func (s *Notifications) PlanRanges(ctx context.Context, live livestream.GoLive, 
 		after = r.Upto
 		return next
 	}), nil
+}
+
+// FollowersIn gives who follows a creator now and lies in a range, at most limit of
+// them.
+func (s *Notifications) FollowersIn(ctx context.Context, creator uuid.UUID, r livestream.FollowerRange, limit int) ([]uuid.UUID, error) {
+	followers, err := scalars[uuid.UUID](ctx, s.db.primary, followersInSQL, creator, r.After, r.Upto, limit)
+	return followers, fail(ctx, "read followers in a range", err)
 }
 
 // NotifyRange tells the followers in a range, in one statement. A retry gives the

@@ -108,6 +108,11 @@ func TestPlanRanges(t *testing.T) {
 	ranges, err = s.Notifications.PlanRanges(ctx, live, fans[19], 10, 2)
 	require.NoError(t, err)
 	require.Equal(t, []livestream.FollowerRange{{After: fans[19], Upto: fans[24], Count: 5}}, ranges)
+	for limit, want := range map[int][]uuid.UUID{10: fans[20:], 5: fans[20:], 2: fans[20:22]} {
+		in, err := s.Notifications.FollowersIn(ctx, creator.ID, ranges[0], limit)
+		require.NoError(t, err)
+		require.Equal(t, want, in)
+	}
 	ranges, err = s.Notifications.PlanRanges(ctx, live, fans[24], 10, 2)
 	require.NoError(t, err)
 	require.Empty(t, ranges)
@@ -235,7 +240,7 @@ func TestSeqIsSeenInOrder(t *testing.T) {
 	var last int64
 	var seen []int64
 	for len(seen) < 30 {
-		news, err := s.Notifications.Since(ctx, user.ID, last, 100)
+		news, err := s.Notifications.Since(ctx, map[uuid.UUID]int64{user.ID: last}, 100)
 		require.NoError(t, err)
 		for _, n := range news {
 			require.Greater(t, n.Seq, last)
@@ -265,29 +270,20 @@ func TestSinceAndLastSeq(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 5, last)
 
-	seq := func(n livestream.Notification) int64 { return n.Seq }
-	missed, err := s.Notifications.Since(ctx, user.ID, 2, 2)
+	// Each inbox from its own number on, and at most so many of each.
+	s.MustExec(t, "UPDATE notifications SET silent = true WHERE user_id = $1 AND seq = 4", other.ID)
+	missed, err := s.Notifications.Since(ctx, map[uuid.UUID]int64{user.ID: 1, other.ID: 2, newID(t): 0}, 2)
 	require.NoError(t, err)
-	require.Equal(t, []int64{3, 4}, collect(missed, seq))
-	missed, err = s.Notifications.Since(ctx, user.ID, last, 2)
-	require.NoError(t, err)
-	require.Empty(t, missed)
-}
-
-func TestForRecipients(t *testing.T) {
-	t.Parallel()
-	s, ctx := newStore(t), testenv.Context(t)
-	a, b, c := s.MustCreateUser(t), s.MustCreateUser(t), s.MustCreateUser(t)
-	for _, user := range []livestream.User{a, b, c} {
-		s.MustNotify(t, user.ID, "other")
+	of := map[uuid.UUID][]int64{}
+	for _, n := range missed {
+		of[n.UserID] = append(of[n.UserID], n.Seq)
 	}
-	first, second := s.MustNotify(t, a.ID, "key"), s.MustNotify(t, b.ID, "key")
-	got, err := s.Notifications.ForRecipients(ctx, "key", dated, []uuid.UUID{a.ID, b.ID, c.ID, newID(t)})
-	require.NoError(t, err)
-	require.ElementsMatch(t, []livestream.Notification{first, second}, got)
-	got, err = s.Notifications.ForRecipients(ctx, "key", dated, nil)
-	require.NoError(t, err)
-	require.Empty(t, got)
+	require.Equal(t, map[uuid.UUID][]int64{user.ID: {2, 3}, other.ID: {3, 5}}, of)
+	for _, last := range []map[uuid.UUID]int64{{user.ID: last}, {}, nil} {
+		missed, err = s.Notifications.Since(ctx, last, 2)
+		require.NoError(t, err)
+		require.Empty(t, missed)
+	}
 }
 
 func TestListAndReadNotifications(t *testing.T) {
