@@ -25,9 +25,10 @@ const (
 type PushSubscription struct {
 	ID       uuid.UUID
 	UserID   uuid.UUID
-	Endpoint string // where the service takes messages for it; whoever knows it may try
-	Key      []byte // the browser's public key
-	Secret   []byte // what messages are encrypted with besides
+	FamilyID uuid.UUID // the login that it subscribed with, and is told no longer than
+	Endpoint string    // where the service takes messages for it; whoever knows it may try
+	Key      []byte    // the browser's public key
+	Secret   []byte    // what messages are encrypted with besides
 	// ServerKey is the public key of ours that it subscribed with. Its service takes
 	// nothing that another has signed.
 	ServerKey    string

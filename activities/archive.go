@@ -74,10 +74,7 @@ func (a *Archives) Ready(ctx context.Context, id uuid.UUID, info livestream.Medi
 		return edge(err)
 	}
 	push := livestream.NotificationPush{Key: key, At: *archive.ReadyAt, User: &archive.UserID}
-	if err := a.Push.Publish(ctx, push); err != nil {
-		activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
-	}
-	return edge(a.Browsers.Ring(ctx, push))
+	return edge(ring(ctx, a.Push, a.Browsers, push))
 }
 
 // Fail says why there is no archive. One that was deleted meanwhile needs no

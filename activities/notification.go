@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -25,6 +26,21 @@ type TimelineStore interface {
 // NotificationPublisher tells the chat nodes that inboxes changed.
 type NotificationPublisher interface {
 	Publish(ctx context.Context, push livestream.NotificationPush) error
+}
+
+// courtesyTimeout bounds what a step can do without. It has better to do than to wait
+// for a Redis that hangs.
+const courtesyTimeout = 250 * time.Millisecond
+
+// ring tells those who are connected, which is made up for when they next ask, and has
+// the browsers told that are subscribed: that is sure to happen when it has worked.
+func ring(ctx context.Context, connected NotificationPublisher, browsers Browsers, push livestream.NotificationPush) error {
+	brief, cancel := context.WithTimeout(ctx, courtesyTimeout)
+	defer cancel()
+	if err := connected.Publish(brief, push); err != nil {
+		activity.GetLogger(ctx).Warn("push a notification", "key", push.Key, "error", err)
+	}
+	return browsers.Ring(ctx, push)
 }
 
 // Notifications are the steps of a fan-out.
@@ -129,8 +145,7 @@ func (a *Notifications) NotifyRange(ctx context.Context, live livestream.GoLive,
 	}
 	if result.Notified > 0 {
 		push := livestream.NotificationPush{Key: livestream.StreamLiveKey(live.StreamID), At: live.Before, Range: &r, CreatorID: live.CreatorID}
-		_ = a.Push.Publish(ctx, push)
-		err = a.Browsers.Ring(ctx, push)
+		err = ring(ctx, a.Push, a.Browsers, push)
 	}
 	return result, edge(err)
 }

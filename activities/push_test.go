@@ -1,15 +1,8 @@
 package activities_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -35,6 +28,7 @@ type delivery struct {
 	t             *testing.T
 	services      []*webpushtest.Service
 	subscriptions *postgres.PushSubscriptions
+	login         uuid.UUID
 	keys          webpush.Keys
 	steps         *activities.Pushes
 	push          livestream.NotificationPush
@@ -44,13 +38,7 @@ type delivery struct {
 func newDelivery(t *testing.T, services ...*webpushtest.Service) *delivery {
 	t.Helper()
 	ctx := testenv.Context(t)
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	content, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "key.pem")
-	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: content}), 0o600))
-	keys, err := webpush.LoadKeys(file)
+	keys, err := webpush.LoadKeys(webpushtest.KeyFile(t))
 	require.NoError(t, err)
 	db, err := postgres.Open(ctx, postgres.Config{URL: testenv.Database(t)})
 	require.NoError(t, err)
@@ -59,7 +47,9 @@ func newDelivery(t *testing.T, services ...*webpushtest.Service) *delivery {
 		ID: uuid.Must(uuid.NewV7()), Username: "bob", Email: "bob@example.com", DisplayName: "Bob", PasswordHash: "hash",
 	})
 	require.NoError(t, err)
-	d := &delivery{t: t, services: services, subscriptions: postgres.NewPushSubscriptions(db), keys: keys}
+	login := livestream.RefreshToken{Hash: user.ID[:], FamilyID: user.ID, UserID: user.ID, ExpiresAt: time.Now().Add(time.Hour)}
+	require.NoError(t, postgres.NewSessions(db).Create(ctx, login))
+	d := &delivery{t: t, login: login.FamilyID, services: services, subscriptions: postgres.NewPushSubscriptions(db), keys: keys}
 	d.elsewhere()
 	d.push = livestream.NotificationPush{Key: "archive_ready:1", At: time.Now().UTC().Truncate(time.Microsecond), User: &user.ID}
 	_, err = postgres.NewNotifications(db).Notify(ctx, livestream.NewNotification{
@@ -84,7 +74,7 @@ func (d *delivery) browser(service *webpushtest.Service) *webpushtest.Browser {
 	d.t.Helper()
 	b := service.Subscribe(d.t, d.keys.Public)
 	_, err := d.subscriptions.Subscribe(testenv.Context(d.t), livestream.PushSubscription{
-		UserID: *d.push.User, Endpoint: b.Endpoint, Key: b.Key(), Secret: b.Secret(), ServerKey: d.keys.Public,
+		UserID: *d.push.User, FamilyID: d.login, Endpoint: b.Endpoint, Key: b.Key(), Secret: b.Secret(), ServerKey: d.keys.Public,
 	})
 	require.NoError(d.t, err)
 	return b

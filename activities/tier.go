@@ -223,10 +223,7 @@ func (a *Tiers) Restored(ctx context.Context, id uuid.UUID, restore string, at t
 			return edge(err)
 		}
 		push := livestream.NotificationPush{Key: key, At: at, User: &asker}
-		if err := a.Push.Publish(ctx, push); err != nil {
-			activity.GetLogger(ctx).Warn("push archive_ready", "archive_id", id, "error", err)
-		}
-		if err := a.Browsers.Ring(ctx, push); err != nil {
+		if err := ring(ctx, a.Push, a.Browsers, push); err != nil {
 			return edge(err)
 		}
 	}

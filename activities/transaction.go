@@ -209,10 +209,7 @@ func (a *Transactions) Settle(ctx context.Context, id uuid.UUID) (TransactionRow
 		return TransactionRow{}, edge(err)
 	}
 	push := livestream.NotificationPush{Key: livestream.TipReceivedKey(id), At: *settled.SettledAt, User: &settled.RecipientID}
-	if err := a.Push.Publish(ctx, push); err != nil {
-		activity.GetLogger(ctx).Warn("push tip_received", "transaction_id", id, "error", err)
-	}
-	if err := a.Browsers.Ring(ctx, push); err != nil {
+	if err := ring(ctx, a.Push, a.Browsers, push); err != nil {
 		return TransactionRow{}, edge(err)
 	}
 	return transactionRowOf(settled), nil

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -28,12 +29,26 @@ hls.loadSource(new URLSearchParams(location.search).get('src'));
 hls.attachMedia(v);
 </script>`
 
+// browse opens a page in a browser, whose tab the context is.
+func (s *stack) browse(address string) context.Context {
+	s.Helper()
+	program, err := exec.LookPath("chromium")
+	require.NoError(s, err, "chromium is missing; on Debian: apt-get install chromium")
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"))
+	allocator, stop := chromedp.NewExecAllocator(s.ctx, options...)
+	s.Cleanup(stop)
+	browser, stop := chromedp.NewContext(allocator)
+	s.Cleanup(stop)
+	_, err = chromedp.Run(browser, chromedp.Navigate(address))
+	require.NoError(s, err)
+	return browser
+}
+
 // An archive plays in a browser: from the start, across a border of two chunks after a
 // seek, and in another quality, without an error.
 func TestArchivePlaysInABrowser(t *testing.T) {
 	t.Parallel()
-	program, err := exec.LookPath("chromium")
-	require.NoError(t, err, "chromium is missing; on Debian: apt-get install chromium")
 	root, err := devstack.FindRoot()
 	require.NoError(t, err)
 	const border, seconds = 60, 66
@@ -53,14 +68,7 @@ func TestArchivePlaysInABrowser(t *testing.T) {
 	})
 	page := httptest.NewServer(mux)
 	t.Cleanup(page.Close)
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("autoplay-policy", "no-user-gesture-required"))
-	allocator, stop := chromedp.NewExecAllocator(s.ctx, options...)
-	t.Cleanup(stop)
-	browser, stop := chromedp.NewContext(allocator)
-	t.Cleanup(stop)
-	_, err = chromedp.Run(browser, chromedp.Navigate(page.URL+"/?src="+archive.PlaybackURL))
-	require.NoError(t, err)
+	browser := s.browse(page.URL + "/?src=" + archive.PlaybackURL)
 
 	evaluate := func(script string) string {
 		t.Helper()

@@ -25,6 +25,7 @@ type member struct {
 	*client.Client
 	s        *stack
 	id, name string
+	token    string
 }
 
 // What the API answers, as far as these tests look at it.
@@ -90,7 +91,7 @@ func (s *stack) register(name string) member {
 	}
 	in := map[string]any{"username": name, "email": name + "@example.com", "password": "correct horse battery"}
 	require.NoError(s, client.New(s.env.APIURL).Do(s.ctx, http.MethodPost, "/api/auth/register", in, &out))
-	return member{Client: client.New(s.env.APIURL).WithToken(out.AccessToken), s: s, id: out.User.ID, name: name}
+	return member{Client: client.New(s.env.APIURL).WithToken(out.AccessToken), s: s, id: out.User.ID, name: name, token: out.AccessToken}
 }
 
 // must sends a request that has to work.

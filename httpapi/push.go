@@ -34,9 +34,9 @@ func (s *Server) CreatePushSubscription(ctx context.Context, request CreatePushS
 	if s.config.PushKey == "" {
 		return nil, pushUnavailable()
 	}
-	in := request.Body
+	in, me := request.Body, memberOf(ctx)
 	subscription := livestream.PushSubscription{
-		UserID: memberOf(ctx).UserID, Endpoint: in.Endpoint, Key: base64URL(in.Keys.P256Dh), Secret: base64URL(in.Keys.Auth), ServerKey: s.config.PushKey,
+		UserID: me.UserID, FamilyID: me.FamilyID, Endpoint: in.Endpoint, Key: base64URL(in.Keys.P256Dh), Secret: base64URL(in.Keys.Auth), ServerKey: s.config.PushKey,
 	}
 	if err := subscription.Validate(s.config.PushAnyPort); err != nil {
 		return nil, err

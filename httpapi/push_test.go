@@ -185,6 +185,40 @@ func TestSilentNoticesReachNoBrowser(t *testing.T) {
 	require.Zero(t, b.Tries())
 }
 
+// After a logout nobody is told in that browser, until somebody logs in there again.
+func TestALogoutEndsPushes(t *testing.T) {
+	p := api(t)
+	ada := p.mustRegister(t)
+	b, stays := ada.mustSubscribe(p.pushes), p.pushes.Subscribe(t, p.pushKey)
+	logIn := func() *caller {
+		c := *ada
+		c.token = ada.post("/api/auth/login", map[string]any{"email": ada.email, "password": password}).ok(t, http.StatusOK).text(t, "access_token")
+		return &c
+	}
+	elsewhere := logIn()
+	elsewhere.post("/api/push-subscriptions", stays.JSON()).ok(t, http.StatusCreated)
+	tell := func(want ...*webpushtest.Browser) {
+		t.Helper()
+		before := map[*webpushtest.Browser]int{}
+		for _, b := range want {
+			before[b] = len(b.Got())
+		}
+		p.mustRegister(t).do(http.MethodPut, "/api/users/"+ada.id+"/follow", nil).ok(t, http.StatusNoContent)
+		for _, b := range want {
+			ada.eventually(func() bool { return len(b.Got()) > before[b] })
+		}
+		elsewhere.post("/api/notifications/read", map[string]any{"all": true}).ok(t, http.StatusNoContent) // the next one is a notice of its own
+	}
+	tell(b, stays)
+	ada.post("/api/auth/logout", map[string]any{"refresh_token": ada.refresh}).ok(t, http.StatusNoContent)
+	tell(stays)
+	require.Equal(t, 1, b.Tries())
+	ada.post("/api/push-subscriptions", b.JSON()).problem(t, http.StatusUnauthorized, "unauthorized")
+	back := logIn()
+	back.post("/api/push-subscriptions", b.JSON()).ok(t, http.StatusCreated)
+	tell(b, stays)
+}
+
 func TestDeadBrowsersAreForgotten(t *testing.T) {
 	p := api(t)
 	ada, bob := p.mustRegister(t), p.mustRegister(t)
@@ -278,8 +312,10 @@ func TestWhatABusyServicePutsOffIsNotLost(t *testing.T) {
 	p.exec(t, `INSERT INTO users (id, username, email, display_name, password_hash)
 		SELECT id, 'f' || left(md5(id::text), 20), id || '@example.com', 'follower', 'hash' FROM unnest($1::uuid[]) id`, ids)
 	p.exec(t, "INSERT INTO follows (follower_id, following_id) SELECT id, $2 FROM unnest($1::uuid[]) id", ids, ada.id)
-	p.exec(t, `INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
-		SELECT *, $5 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[])`, ids, endpoints, keys, secrets, p.pushKey)
+	p.exec(t, "INSERT INTO sessions (id, user_id) SELECT id, id FROM unnest($1::uuid[]) id", ids)
+	p.exec(t, "INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT uuid_send(id), id, now() + interval '1 hour' FROM unnest($1::uuid[]) id", ids)
+	p.exec(t, `INSERT INTO push_subscriptions (user_id, session_id, endpoint, key, secret, server_key)
+		SELECT id, id, endpoint, key, secret, $5 FROM unnest($1::uuid[], $2::text[], $3::bytea[], $4::bytea[]) f (id, endpoint, key, secret)`, ids, endpoints, keys, secrets, p.pushKey)
 	stream := uuid.MustParse(ada.mustStart(nil))
 	push := "push/" + livestream.StreamLiveKey(stream) + "/" + ids[followers-1].String()
 	ada.eventually(refused.Load)

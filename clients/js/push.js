@@ -20,8 +20,9 @@
  */
 
 /**
- * Subscribes, or makes sure that it still is; call it in answer to a click, and again at
- * each login. Gives the subscription's id, which unsubscribe takes.
+ * Subscribes, or makes sure that it still is; call it in answer to a click, and again
+ * after each login: a subscription lasts as long as the login that it was made with.
+ * Gives the subscription's id, which unsubscribe takes.
  *
  * @param {PushOptions} options
  * @returns {Promise<string>}
@@ -41,7 +42,8 @@ export async function subscribe({ fetch, registration }) {
 }
 
 /**
- * Ends it; call it before a logout, or whoever uses the browser next sees what comes.
+ * Ends it. After a logout nothing comes anyway; call it before one all the same where
+ * the browser is to forget that it was subscribed.
  *
  * @param {PushOptions} options
  * @param {string} id

@@ -37,16 +37,9 @@ func keyFile(t *testing.T, key any) string {
 	return file
 }
 
-func newKeyFile(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	return keyFile(t, key)
-}
-
 func newKeys(t *testing.T) webpush.Keys {
 	t.Helper()
-	keys, err := webpush.LoadKeys(newKeyFile(t))
+	keys, err := webpush.LoadKeys(webpushtest.KeyFile(t))
 	require.NoError(t, err)
 	return keys
 }
@@ -346,7 +339,7 @@ func TestWhatIsTooLateIsNotSent(t *testing.T) {
 // it.
 func TestKeysAreReplaced(t *testing.T) {
 	t.Parallel()
-	old, current := newKeyFile(t), newKeyFile(t)
+	old, current := webpushtest.KeyFile(t), webpushtest.KeyFile(t)
 	before, err := webpush.LoadKeys(old)
 	require.NoError(t, err)
 	both, err := webpush.LoadKeys(current, old)
@@ -383,7 +376,7 @@ func TestKeysThatAreNone(t *testing.T) {
 	} {
 		_, err := webpush.LoadKeys(file)
 		require.ErrorContains(t, err, message)
-		_, err = webpush.LoadKeys(newKeyFile(t), file)
+		_, err = webpush.LoadKeys(webpushtest.KeyFile(t), file)
 		require.ErrorContains(t, err, message)
 	}
 	for _, contact := range []string{"", "operator@example.com", "mailto:", "http://example.com"} {

@@ -194,15 +194,17 @@ func newBigStore(t *testing.T, url string, scale float64, seen *statements) *sto
 	defer conn.Close(ctx)
 	for _, sql := range []string{
 		// Everybody has a browser that is told, and a notice to be told of.
-		`INSERT INTO push_subscriptions (user_id, endpoint, key, secret, server_key)
-			SELECT id, 'https://push.example.com/' || id, decode(repeat('04', 65), 'hex'), decode(repeat('00', 16), 'hex'), 'key' FROM users`,
+		"INSERT INTO sessions (id, user_id) SELECT id, id FROM users",
+		"INSERT INTO refresh_tokens (hash, session_id, expires_at) SELECT sha256(id::text::bytea), id, now() + interval '7 days' FROM users",
+		`INSERT INTO push_subscriptions (user_id, session_id, endpoint, key, secret, server_key)
+			SELECT id, id, 'https://push.example.com/' || id, decode(repeat('04', 65), 'hex'), decode(repeat('00', 16), 'hex'), 'key' FROM users`,
 		`INSERT INTO notifications (user_id, seq, key, type, created_at, data) SELECT user_id, last_seq + 1, 'pushed', 'stream_live', '2025-07-01Z', '{}' FROM inboxes`,
 		"UPDATE inboxes SET last_seq = last_seq + 1, unread = unread + 1",
 		// Nobody follows the collector but ten, who are spread over all members.
 		`INSERT INTO follows (follower_id, following_id)
 			SELECT id, '` + bigdata.UserID(bigdata.Collector).String() + `' FROM (SELECT id, row_number() OVER (ORDER BY id) AS n, count(*) OVER () AS total FROM users) u
 			WHERE n % (total / 10) = 0`,
-		"VACUUM ANALYZE push_subscriptions, notifications, inboxes, follows",
+		"VACUUM ANALYZE sessions, refresh_tokens, push_subscriptions, notifications, inboxes, follows",
 	} {
 		_, err := conn.Exec(ctx, sql)
 		require.NoError(t, err)
@@ -438,7 +440,7 @@ func recentMonths(t *testing.T, top plan) {
 // calls are all other uses, of rows that are in each database. Each is independent
 // of the others.
 func calls(s *store) map[string]call {
-	member, other, star := bigdata.UserID(4000), bigdata.UserID(4001), bigdata.UserID(bigdata.Star)
+	member, other, reader, star := bigdata.UserID(4000), bigdata.UserID(4001), bigdata.UserID(4002), bigdata.UserID(bigdata.Star)
 	stream := bigdata.StreamID(3) // over, and without an archive
 	live := livestream.GoLive{StreamID: bigdata.StreamID(liveStream), CreatorID: star, Title: "Title", Before: now()}
 	token := func(text string) []byte { hash := sha256.Sum256([]byte(text)); return hash[:] }
@@ -692,21 +694,21 @@ func calls(s *store) map[string]call {
 		}},
 		"browsers that are told": {do: func(ctx context.Context) error {
 			subscription, err := s.Browsers.Subscribe(ctx, livestream.PushSubscription{
-				UserID: member, Endpoint: "https://push.example.com/one", Key: make([]byte, 65), Secret: make([]byte, 16), ServerKey: "key",
+				UserID: member, FamilyID: member, Endpoint: "https://push.example.com/one", Key: make([]byte, 65), Secret: make([]byte, 16), ServerKey: "key",
 			})
 			if err != nil {
 				return err
 			}
 			return s.Browsers.Unsubscribe(ctx, member, subscription.ID)
 		}},
-		// Of each of 100: the follow, the subscription and the notification.
-		"due pushes to some of very many followers": {rows: 310, do: pushed(livestream.NotificationPush{
+		// Of each of 100: the follow, the subscription, its login with a token, and the notification.
+		"due pushes to some of very many followers": {rows: 510, do: pushed(livestream.NotificationPush{
 			CreatorID: star, Range: &livestream.FollowerRange{After: bigdata.UserID(100), Upto: bigdata.UserID(2000)},
 		})},
 		"due pushes to ten followers among all members": {do: pushed(livestream.NotificationPush{
 			CreatorID: bigdata.UserID(bigdata.Collector), Range: &livestream.FollowerRange{Upto: bigdata.UserID(bigdata.SizesAt(*scale).Users)},
 		})},
-		"due pushes to a member": {do: pushed(livestream.NotificationPush{User: &member})},
+		"due pushes to a member": {do: pushed(livestream.NotificationPush{User: &reader})},
 		"dead browsers":          {do: func(ctx context.Context) error { return s.Browsers.DeleteDead(ctx, []uuid.UUID{newID(), newID()}) }},
 		"unread count":           {do: func(ctx context.Context) error { _, err := s.Notifications.Unread(ctx, star); return err }},
 		"make months": {do: func(ctx context.Context) error {

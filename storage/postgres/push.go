@@ -3,9 +3,11 @@ package postgres
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -16,15 +18,23 @@ type PushSubscriptions struct{ db *DB }
 // NewPushSubscriptions keeps subscriptions in db.
 func NewPushSubscriptions(db *DB) *PushSubscriptions { return &PushSubscriptions{db: db} }
 
-const subscriptionColumns = `s.id, s.user_id, s.endpoint, s.key, s.secret, s.server_key, s.subscribed_at`
+const subscriptionColumns = `s.id, s.user_id, s.session_id AS family_id, s.endpoint, s.key, s.secret, s.server_key, s.subscribed_at`
 
 const (
 	dueColumns = subscriptionColumns + `,
 	n.id AS notification_id, n.type AS notification_type, n.created_at AS notification_created_at, n.data AS notification_data`
 
+	// login leaves those out whose login is over: it was revoked, or has no token left
+	// that it goes on with. Those are deleted with it, some days later.
+	login = `CROSS JOIN LATERAL (
+	SELECT FROM sessions l JOIN refresh_tokens t ON t.session_id = l.id
+	WHERE l.id = s.session_id AND l.revoked_at IS NULL AND t.expires_at > now() LIMIT 1
+) login`
+
 	// rung looks a recipient's notification up, if it rang and nobody has read it
 	// meanwhile.
-	rung = `JOIN notifications n ON n.user_id = s.user_id AND n.key = $1 AND n.created_at = $2 AND NOT n.silent AND NOT n.read`
+	rung = login + `
+JOIN notifications n ON n.user_id = s.user_id AND n.key = $1 AND n.created_at = $2 AND NOT n.silent AND NOT n.read`
 )
 
 const (
@@ -32,9 +42,11 @@ const (
 	lockSubscriberSQL = `-- name: push_subscriptions.lock
 SELECT count(*) FROM (SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE) locked`
 
+	// An access token is good for a while after its login has ended.
 	subscribeSQL = `-- name: push_subscriptions.subscribe
-INSERT INTO push_subscriptions AS s (user_id, endpoint, key, secret, server_key) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (endpoint) DO UPDATE SET user_id = EXCLUDED.user_id, key = EXCLUDED.key, secret = EXCLUDED.secret,
+INSERT INTO push_subscriptions AS s (user_id, session_id, endpoint, key, secret, server_key)
+SELECT user_id, id, $3, $4, $5, $6 FROM sessions WHERE id = $2 AND user_id = $1 AND revoked_at IS NULL
+ON CONFLICT (endpoint) DO UPDATE SET user_id = EXCLUDED.user_id, session_id = EXCLUDED.session_id, key = EXCLUDED.key, secret = EXCLUDED.secret,
 	server_key = EXCLUDED.server_key, subscribed_at = EXCLUDED.subscribed_at
 RETURNING ` + subscriptionColumns
 
@@ -86,6 +98,7 @@ DELETE FROM push_subscriptions WHERE id = ANY ($1)`
 type subscriptionRow struct {
 	ID           uuid.UUID
 	UserID       uuid.UUID
+	FamilyID     uuid.UUID
 	Endpoint     string
 	Key          []byte
 	Secret       []byte
@@ -110,8 +123,8 @@ func (r duePushRow) domain() livestream.DuePush {
 }
 
 // Subscribe has a browser told of a member's notifications from now on, and of nobody
-// else's. The member's oldest beyond livestream.MaxPushSubscriptions are forgotten.
-// CodeUserNotFound.
+// else's, while its login is open. The member's oldest beyond
+// livestream.MaxPushSubscriptions are forgotten. CodeUnauthorized: the login has ended.
 func (s *PushSubscriptions) Subscribe(ctx context.Context, subscription livestream.PushSubscription) (livestream.PushSubscription, error) {
 	var row subscriptionRow
 	err := s.db.inTx(ctx, func(tx querier) error {
@@ -119,7 +132,10 @@ func (s *PushSubscriptions) Subscribe(ctx context.Context, subscription livestre
 		if err != nil {
 			return err
 		}
-		row, err = one[subscriptionRow](ctx, tx, subscribeSQL, subscription.UserID, subscription.Endpoint, subscription.Key, subscription.Secret, subscription.ServerKey)
+		row, err = one[subscriptionRow](ctx, tx, subscribeSQL, subscription.UserID, subscription.FamilyID, subscription.Endpoint, subscription.Key, subscription.Secret, subscription.ServerKey)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return livestream.Errorf(livestream.CodeUnauthorized, "this login has ended: log in again")
+		}
 		if err != nil {
 			return err
 		}
@@ -138,8 +154,8 @@ func (s *PushSubscriptions) Unsubscribe(ctx context.Context, userID, id uuid.UUI
 	return fail(ctx, "unsubscribe from pushes", err)
 }
 
-// Any says whether anybody has a browser that is told whom a push is for, whether they
-// have its notification or not.
+// Any says whether anybody whom a push is for has subscribed a browser, whether they
+// have its notification, and are logged in there, or not.
 func (s *PushSubscriptions) Any(ctx context.Context, push livestream.NotificationPush) (any bool, err error) {
 	if r := push.Range; r != nil {
 		any, err = scalar[bool](ctx, s.db.primary, anyInRangeSQL, push.CreatorID, r.After, r.Upto)
@@ -150,7 +166,8 @@ func (s *PushSubscriptions) Any(ctx context.Context, push livestream.Notificatio
 }
 
 // Due gives the browsers that a push is for, by recipient, after those of a cursor and
-// at most limit of them: of recipients that were rung and have not read it meanwhile.
+// at most limit of them: of recipients that were rung and have not read it meanwhile,
+// and where somebody is logged in still.
 // Of a range's those are left out who have ceased to follow.
 func (s *PushSubscriptions) Due(ctx context.Context, push livestream.NotificationPush, after livestream.PushCursor, limit int) ([]livestream.DuePush, error) {
 	var (

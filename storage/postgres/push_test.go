@@ -13,18 +13,18 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/devstack/testenv"
 )
 
-func newSubscription(t *testing.T, user uuid.UUID) livestream.PushSubscription {
+func newSubscription(t *testing.T, user, family uuid.UUID) livestream.PushSubscription {
 	t.Helper()
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	require.NoError(t, err)
 	return livestream.PushSubscription{
-		UserID: user, Endpoint: "https://push.example.com/" + uuid.NewString(), Key: key.PublicKey().Bytes(), Secret: make([]byte, 16), ServerKey: "key",
+		UserID: user, FamilyID: family, Endpoint: "https://push.example.com/" + uuid.NewString(), Key: key.PublicKey().Bytes(), Secret: make([]byte, 16), ServerKey: "key",
 	}
 }
 
 func (s *store) mustSubscribe(t *testing.T, user uuid.UUID) livestream.PushSubscription {
 	t.Helper()
-	made, err := s.Browsers.Subscribe(testenv.Context(t), newSubscription(t, user))
+	made, err := s.Browsers.Subscribe(testenv.Context(t), newSubscription(t, user, s.MustLogIn(t, user).FamilyID))
 	require.NoError(t, err)
 	return made
 }
@@ -56,11 +56,12 @@ func TestSubscriptionsOfAMember(t *testing.T) {
 
 	t.Run("an endpoint has one, of who gave it last", func(t *testing.T) {
 		moved := first
-		moved.UserID, moved.ServerKey = bob, "a newer key"
+		moved.UserID, moved.FamilyID, moved.ServerKey = bob, s.MustLogIn(t, bob).FamilyID, "a newer key"
 		again, err := s.Browsers.Subscribe(ctx, moved)
 		require.NoError(t, err)
 		require.Equal(t, first.ID, again.ID)
 		require.Equal(t, bob, again.UserID)
+		require.Equal(t, moved.FamilyID, again.FamilyID)
 		require.Equal(t, "a newer key", again.ServerKey)
 		require.False(t, again.SubscribedAt.Before(first.SubscribedAt))
 		require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM push_subscriptions"))
@@ -78,8 +79,9 @@ func TestSubscriptionsOfAMember(t *testing.T) {
 			s.mustSubscribe(t, ada)
 		}
 		others := s.mustSubscribe(t, bob)
+		login := s.MustLogIn(t, ada).FamilyID
 		for _, err := range race(5, func(int) error {
-			_, err := s.Browsers.Subscribe(ctx, newSubscription(t, ada))
+			_, err := s.Browsers.Subscribe(ctx, newSubscription(t, ada, login))
 			return err
 		}) {
 			require.NoError(t, err)
@@ -88,8 +90,73 @@ func TestSubscriptionsOfAMember(t *testing.T) {
 		require.Zero(t, s.Number(t, "SELECT count(*) FROM push_subscriptions WHERE id = $1", oldest.ID))
 		require.EqualValues(t, 1, s.Number(t, "SELECT count(*) FROM push_subscriptions WHERE id = $1", others.ID))
 	})
-	_, err := s.Browsers.Subscribe(ctx, newSubscription(t, newID(t)))
-	requireCode(t, livestream.CodeUserNotFound, err)
+	_, err := s.Browsers.Subscribe(ctx, newSubscription(t, ada, s.MustLogIn(t, bob).FamilyID))
+	requireCode(t, livestream.CodeUnauthorized, err)
+}
+
+// A browser is told while the login is open that it subscribed with: whoever had the
+// use of an account for a while does not hear of it for ever.
+func TestPushesEndWithTheLogin(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	user := s.MustCreateUser(t).ID
+	_, err := s.Notifications.Notify(ctx, livestream.NewNotification{UserID: user, Key: "key", Type: livestream.NotifyTipReceived, At: dated, Data: map[string]any{}})
+	require.NoError(t, err)
+	push := livestream.NotificationPush{Key: "key", At: dated, User: &user}
+	tokens := make([]livestream.RefreshToken, 4)
+	subscriptions := make([]livestream.PushSubscription, 4)
+	var ids []uuid.UUID
+	for i := range tokens {
+		tokens[i] = s.MustLogIn(t, user)
+		subscriptions[i], err = s.Browsers.Subscribe(ctx, newSubscription(t, user, tokens[i].FamilyID))
+		require.NoError(t, err)
+		ids = append(ids, subscriptions[i].ID)
+	}
+	const open, out, stolen, expired = 0, 1, 2, 3
+	require.Len(t, s.due(t, push), 4)
+
+	_, err = s.Sessions.Revoke(ctx, tokens[out].Hash)
+	require.NoError(t, err)
+	for _, want := range []livestream.Code{"", livestream.CodeRefreshTokenReused} {
+		_, _, err = s.Sessions.Rotate(ctx, tokens[stolen].Hash, successor(t), now())
+		require.Equal(t, want, livestream.CodeOf(err))
+	}
+	s.MustExec(t, "UPDATE refresh_tokens SET expires_at = now() WHERE session_id = $1", tokens[expired].FamilyID)
+	require.Equal(t, []string{subscriptions[open].Endpoint}, s.due(t, push))
+	some, err := s.Browsers.DueOf(ctx, push, ids)
+	require.NoError(t, err)
+	require.Len(t, some, 1, "nor are those that were put off")
+
+	t.Run("an access token that outlives its login subscribes nobody", func(t *testing.T) {
+		for _, ended := range []int{out, stolen} {
+			_, err := s.Browsers.Subscribe(ctx, newSubscription(t, user, tokens[ended].FamilyID))
+			requireCode(t, livestream.CodeUnauthorized, err)
+			_, err = s.Browsers.Subscribe(ctx, subscriptions[ended])
+			requireCode(t, livestream.CodeUnauthorized, err)
+		}
+		require.Len(t, s.due(t, push), 1)
+	})
+	t.Run("whoever logs in again subscribes again", func(t *testing.T) {
+		again := subscriptions[out]
+		again.FamilyID = s.MustLogIn(t, user).FamilyID
+		moved, err := s.Browsers.Subscribe(ctx, again)
+		require.NoError(t, err)
+		require.Equal(t, subscriptions[out].ID, moved.ID)
+		require.ElementsMatch(t, []string{subscriptions[open].Endpoint, again.Endpoint}, s.due(t, push))
+	})
+	t.Run("a login that goes on takes its browsers along", func(t *testing.T) {
+		_, _, err := s.Sessions.Rotate(ctx, tokens[open].Hash, successor(t), now())
+		require.NoError(t, err)
+		s.MustExec(t, "UPDATE refresh_tokens SET expires_at = now() WHERE hash = $1", tokens[open].Hash)
+		require.Len(t, s.due(t, push), 2)
+	})
+	t.Run("what is deleted takes its browsers along", func(t *testing.T) {
+		s.MustExec(t, "UPDATE refresh_tokens SET expires_at = now() - interval '2 days' WHERE session_id = ANY ($1)", []uuid.UUID{tokens[stolen].FamilyID, tokens[expired].FamilyID})
+		_, err := s.Sessions.DeleteOld(ctx, now().Add(-24*time.Hour), 100)
+		require.NoError(t, err)
+		require.EqualValues(t, 2, s.Number(t, "SELECT count(*) FROM push_subscriptions"))
+		require.Len(t, s.due(t, push), 2)
+	})
 }
 
 // Who is told in their browser is who is rung: not who does not want to hear, was

@@ -65,6 +65,17 @@ func RootsFile(tb testing.TB, s *Service) string {
 	return file
 }
 
+// KeyFile is a file with a new key of a server.
+func KeyFile(tb testing.TB) string {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(tb, err)
+	content, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(tb, err)
+	file := filepath.Join(tb.TempDir(), "key.pem")
+	require.NoError(tb, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: content}), 0o600))
+	return file
+}
+
 // Message is what a browser got.
 type Message struct {
 	ID      uuid.UUID       `json:"id"`
