@@ -68,7 +68,9 @@ func (s *shelf) Notify(context.Context, livestream.NewNotification) (livestream.
 // bin is where a shelf's objects go.
 type bin struct{ *shelf }
 
-func (b bin) Delete(ctx context.Context, key string) error { return b.DeletePrefix(ctx, key, func() {}) }
+func (b bin) Delete(ctx context.Context, key string) error {
+	return b.DeletePrefix(ctx, key, func() {})
+}
 func (b bin) DeletePrefix(_ context.Context, prefix string, _ func()) error {
 	b.removed = append(b.removed, prefix)
 	return nil
