@@ -94,7 +94,7 @@ func (t *Tool) Generate(ctx context.Context, dst string, options GenerateOptions
 		outputs = append(outputs, "-c:a", codec, "-b:a", "96k", "-ac", "2")
 	}
 	args := append(append(inputs, outputs...), "-threads", t.threads, "file:"+dst)
-	if err := t.encode(ctx, "", args, unlimited, "out_time_us", func(string) {}); err != nil {
+	if err := t.encode(ctx, "", args, unlimited, "out_time_us", func(int64) {}); err != nil {
 		return fmt.Errorf("generate: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package ffmpeg
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func TestLimitsEndAProgram(t *testing.T) {
 			require.NoError(t, err)
 			// The limits are set once the program runs.
 			script := "until [ \"$(ulimit -t)\" != unlimited ]; do :; done; " + c.script
-			err = tool.run(t.Context(), "/bin/sh", dir, []string{"-c", script}, c.may, func(string) bool { return true })
+			err = tool.run(t.Context(), "/bin/sh", dir, []string{"-c", script}, c.may, func() {}, func(string) bool { return true })
 			media := (*livestream.MediaError)(nil)
 			require.ErrorAs(t, err, &media)
 			require.ErrorIs(t, err, errExhausted)
@@ -47,40 +48,79 @@ func TestEveryProgramIsLimited(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	seen := filepath.Join(dir, "seen")
-	fake := filepath.Join(dir, "fake")
-	require.NoError(t, os.WriteFile(fake, []byte("#!/bin/sh\nuntil [ \"$(ulimit -t)\" != unlimited ]; do :; done\necho $(ulimit -v) $(ulimit -c) $(ulimit -t) >> "+seen+"\n"), 0o700))
-	src := filepath.Join(dir, "source")
-	require.NoError(t, os.WriteFile(src, []byte("x"), 0o600))
-	tool, err := New(Config{FFmpeg: fake, FFprobe: fake, MemoryBytes: 3 << 30})
+	watched := func(program string) string {
+		path, err := exec.LookPath(program)
+		require.NoError(t, err)
+		file := filepath.Join(dir, program)
+		// The limits are set once it runs, that of time last. What they are is a file's
+		// name: a probe may not write into any.
+		script := "#!/bin/sh\nuntil [ \"$(ulimit -t)\" != unlimited ]; do :; done\n" +
+			": > \"" + seen + "/$$ $(ulimit -v) $(ulimit -c) $(ulimit -f) $(ulimit -t)\"\nexec " + path + " \"$@\"\n"
+		require.NoError(t, os.WriteFile(file, []byte(script), 0o700))
+		return file
+	}
+	free, err := New(Config{})
 	require.NoError(t, err)
-	info := livestream.MediaInfo{VideoCodec: "h264", AudioCodec: "aac", Width: 320, Height: 180, FrameRate: 30, DurationSeconds: 2}
-	steps := map[string]func() error{
-		"probe": func() error { _, err := tool.Probe(t.Context(), src, func() {}); return err },
-		"chunk": func() error {
-			_, err := tool.TranscodeChunk(t.Context(), src, info, livestream.Chunk{Duration: 2}, livestream.Ladder(320, 180), dir, func(float64) {})
-			return err
-		},
-		"sound":    func() error { _, err := tool.TranscodeAudio(t.Context(), src, info, dir, func(float64) {}); return err },
-		"pictures": func() error { return tool.Pictures(t.Context(), src, info, livestream.Chunk{}, 1, dir) },
-		"split": func() error {
-			_, err := tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
-			return err
-		},
-	}
-	for name, step := range steps {
-		require.Error(t, step(), "%s: it made nothing", name)
-	}
-	content, err := os.ReadFile(seen)
+	src := filepath.Join(dir, "source.mp4")
+	require.NoError(t, free.Generate(t.Context(), src, GenerateOptions{Seconds: 2, Width: 320, Height: 180}))
+	tool, err := New(Config{FFmpeg: watched("ffmpeg"), FFprobe: watched("ffprobe"), MemoryBytes: 3 << 30})
 	require.NoError(t, err)
-	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
-	require.GreaterOrEqual(t, len(lines), len(steps)-1, "a probe may not write at all")
-	for _, line := range lines {
-		var memory, core, cpu string
-		fields := strings.Fields(line)
-		require.Len(t, fields, 3)
-		memory, core, cpu = fields[0], fields[1], fields[2]
-		require.Equal(t, "3145728", memory, "KiB of address space")
-		require.Equal(t, "0", core, "a core file would hold what the recording shows")
-		require.NotEqual(t, "unlimited", cpu)
+	var (
+		info   livestream.MediaInfo
+		chunks []livestream.Chunk
+		piece  string
+	)
+	for _, step := range []struct {
+		name     string
+		programs int
+		run      func() error
+	}{
+		{"probe", 2, func() (err error) { info, err = tool.Probe(t.Context(), src, func() {}); return err }},
+		{"split", 2, func() (err error) {
+			chunks, err = tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
+			if err == nil {
+				piece = filepath.Join(dir, chunks[0].PieceFile())
+			}
+			return err
+		}},
+		{"chunk and its storyboard", 2, func() error {
+			_, err := tool.TranscodeChunk(t.Context(), piece, info, chunks[0], livestream.Ladder(320, 180), dir, func(float64) {})
+			return err
+		}},
+		{"sound", 1, func() error { _, err := tool.TranscodeAudio(t.Context(), src, info, dir, func(float64) {}); return err }},
+		{"pictures", 1, func() error { return tool.Pictures(t.Context(), piece, info, chunks[0], 1, dir) }},
+	} {
+		require.NoError(t, os.RemoveAll(seen))
+		require.NoError(t, os.Mkdir(seen, 0o700))
+		require.NoError(t, step.run(), step.name)
+		ran, err := os.ReadDir(seen)
+		require.NoError(t, err)
+		require.Len(t, ran, step.programs, step.name)
+		for _, program := range ran {
+			limits := strings.Fields(program.Name())[1:]
+			require.Len(t, limits, 4, step.name)
+			require.Equal(t, "3145728", limits[0], "%s: KiB of address space", step.name)
+			require.Equal(t, "0", limits[1], "%s: a core file would hold what the recording shows", step.name)
+			require.NotContains(t, limits, "unlimited", step.name)
+		}
 	}
+}
+
+// A program that looks for a place in a long file says nothing meanwhile.
+func TestAProgramThatReadsIsNotHung(t *testing.T) {
+	t.Parallel()
+	tool, err := New(Config{StallTimeout: 2 * time.Second})
+	require.NoError(t, err)
+	alive := 0
+	script := "for i in $(seq 40); do head -c 100000 /dev/zero > /dev/null; sleep 0.1; done; echo found"
+	said := ""
+	err = tool.run(t.Context(), "/bin/sh", t.TempDir(), []string{"-c", script}, limits{cpu: time.Minute}, func() { alive++ }, func(line string) bool {
+		said += line
+		return true
+	})
+	require.NoError(t, err)
+	require.Equal(t, "found", said)
+	require.Positive(t, alive)
+	err = tool.run(t.Context(), "/bin/sh", t.TempDir(), []string{"-c", "while :; do :; done"}, limits{cpu: time.Minute}, func() {}, func(string) bool { return true })
+	require.ErrorIs(t, err, errStalled)
 }

@@ -64,8 +64,8 @@ type probedStream struct {
 }
 
 // Probe looks into a file. A *livestream.MediaError says why it cannot become an
-// archive. Alive is called while packets are read, which takes long in a file that
-// says nothing of its length.
+// archive. Alive is called while it is read, which takes long where a file says nothing
+// of its length, or has no index of its key frames.
 func (t *Tool) Probe(ctx context.Context, file string, alive func()) (livestream.MediaInfo, error) {
 	file, err := filepath.Abs(file)
 	if err != nil {
@@ -80,7 +80,7 @@ func (t *Tool) Probe(ctx context.Context, file string, alive func()) (livestream
 	}
 	var out bytes.Buffer
 	args := append([]string{"-hide_banner", "-loglevel", "error", "-show_entries", entries, "-of", "json"}, examined(file)...)
-	err = t.run(ctx, t.ffprobe, "", args, probing, func(line string) bool {
+	err = t.run(ctx, t.ffprobe, "", args, probing, alive, func(line string) bool {
 		if out.Len() < maxAnswer {
 			out.WriteString(line)
 		}
@@ -167,7 +167,7 @@ func (t *Tool) measure(ctx context.Context, file string, info livestream.MediaIn
 		args = append(args, "-read_intervals", strconv.FormatFloat(start+from, 'f', 3, 64)+"%")
 	}
 	end, seen := math.Inf(-1), 0
-	err := t.run(ctx, t.ffprobe, "", append(args, examined(file)...), probing, func(line string) bool {
+	err := t.run(ctx, t.ffprobe, "", append(args, examined(file)...), probing, alive, func(line string) bool {
 		if seen++; seen%packetsPerBeat == 0 {
 			alive()
 		}

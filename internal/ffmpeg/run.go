@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,6 +42,10 @@ func working(seconds float64) limits {
 // killGrace is how long the pipes of a killed program may stay open.
 const killGrace = 5 * time.Second
 
+// looksPerStall is how often, within the time after which a program that gets nowhere
+// is killed, it is looked whether it reads.
+const looksPerStall = 20
+
 // programError is a program that failed by itself.
 type programError struct {
 	program string
@@ -55,8 +60,10 @@ func (e *programError) Error() string {
 func (e *programError) Unwrap() error { return e.err }
 
 // run runs a program in dir until it ends. Each line that it writes goes to
-// line, which says whether it shows progress.
-func (t *Tool) run(ctx context.Context, program, dir string, args []string, may limits, line func(string) bool) error {
+// line, which says whether it shows progress. So does reading on: a program that looks
+// for a place in a long file is silent meanwhile. Alive is called while it reads. Neither
+// is called beside the other.
+func (t *Tool) run(ctx context.Context, program, dir string, args []string, may limits, alive func(), line func(string) bool) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(t.stall, func() { cancel(errStalled) })
@@ -91,15 +98,34 @@ func (t *Tool) run(ctx context.Context, program, dir string, args []string, may 
 	if err := restrict(cmd.Process.Pid, t.memory, may); err != nil {
 		cancel(fmt.Errorf("limit it: %w", err))
 	}
-	lines := bufio.NewScanner(stdout)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if line(lines.Text()) {
-			watchdog.Reset(t.stall)
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		scanner := bufio.NewScanner(stdout)
+		scanner.Buffer(nil, 1<<20)
+		for scanner.Scan() {
+			lines <- scanner.Text()
 		}
-	}
-	if err := lines.Err(); err != nil && ctx.Err() == nil {
-		cancel(fmt.Errorf("read what it says: %w", err))
+		if err := scanner.Err(); err != nil && ctx.Err() == nil {
+			cancel(fmt.Errorf("read what it says: %w", err))
+		}
+	}()
+	look := time.NewTicker(t.stall / looksPerStall)
+	defer look.Stop()
+	var read int64
+	for talking := true; talking; {
+		select {
+		case text, more := <-lines:
+			if talking = more; more && line(text) {
+				watchdog.Reset(t.stall)
+			}
+		case <-look.C:
+			if n := bytesRead(cmd.Process.Pid); n > read {
+				read = n
+				watchdog.Reset(t.stall)
+				alive()
+			}
+		}
 	}
 	err = cmd.Wait()
 	switch {
@@ -121,17 +147,18 @@ func exhausted(state *os.ProcessState, stderr string, may limits) bool {
 	return stopped(state) || state.UserTime()+state.SystemTime() >= may.cpu || strings.Contains(stderr, "Cannot allocate memory")
 }
 
-// encode runs ffmpeg. Progress is called whenever it got further, with what
-// field of its progress report says.
-func (t *Tool) encode(ctx context.Context, dir string, args []string, may limits, field string, progress func(value string)) error {
+// encode runs ffmpeg. Progress is called whenever it got further, or read on, with what
+// field of its progress report said last.
+func (t *Tool) encode(ctx context.Context, dir string, args []string, may limits, field string, progress func(value int64)) error {
 	all := append([]string{
 		"-nostdin", "-hide_banner", "-loglevel", "error", "-nostats", "-progress", "pipe:1", "-y",
 		"-filter_complex_threads", t.threads,
 	}, args...)
-	last := ""
-	return t.run(ctx, t.ffmpeg, dir, all, may, func(line string) bool {
-		key, value, _ := strings.Cut(line, "=")
-		if key != field || value == last {
+	last := int64(0)
+	return t.run(ctx, t.ffmpeg, dir, all, may, func() { progress(last) }, func(line string) bool {
+		key, text, _ := strings.Cut(line, "=")
+		value, err := strconv.ParseInt(text, 10, 64) // it is N/A before there is any
+		if key != field || err != nil || value == last {
 			return false
 		}
 		last = value

@@ -46,13 +46,11 @@ func (t *Tool) Split(ctx context.Context, src string, info livestream.MediaInfo,
 	}
 	may := working(info.DurationSeconds)
 	may.file = 2*info.SizeBytes + 1<<20
-	err = t.encode(ctx, dir, args, may, "out_time_us", func(value string) {
+	err = t.encode(ctx, dir, args, may, "out_time_us", func(us int64) {
 		for _, o := range outputs {
 			o.tidy(dir, true)
 		}
-		if us, err := strconv.ParseInt(value, 10, 64); err == nil {
-			progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))
-		}
+		progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("split: %w", damaged(err))
@@ -77,9 +75,10 @@ func (t *Tool) groups(ctx context.Context, src string, progress func(float64)) (
 		start float64
 		seen  int
 	)
-	err := t.run(ctx, t.ffprobe, "", append(args, examined(src)...), probing, func(line string) bool {
+	alive := func() { progress(0) }
+	err := t.run(ctx, t.ffprobe, "", append(args, examined(src)...), probing, alive, func(line string) bool {
 		if seen++; seen%packetsPerBeat == 0 {
-			progress(0)
+			alive()
 		}
 		fields := strings.Split(line, ",")
 		if len(fields) < 2 {

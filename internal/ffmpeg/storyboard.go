@@ -61,7 +61,7 @@ func (t *Tool) tile(ctx context.Context, s sheet, chunk livestream.Chunk, dir st
 		"-vf", fmt.Sprintf("tile=%dx%d", storyboardColumns, s.rows()), "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(storyboardQuality),
 		"-threads", t.threads, "-flags:v", "+bitexact", "-f", "image2", "-update", "1", file,
 	}
-	if err := t.encode(ctx, dir, args, working(0), "frame", func(string) {}); err != nil {
+	if err := t.encode(ctx, dir, args, working(0), "frame", func(int64) {}); err != nil {
 		return livestream.Segment{}, fmt.Errorf("storyboard: %w", err)
 	}
 	stat, err := os.Stat(file)

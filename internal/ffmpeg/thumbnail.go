@@ -55,7 +55,7 @@ func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info li
 		args = append(args, "-map", to[0], "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
 			"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", to[1])
 	}
-	return t.encode(ctx, dir, args, working(thumbnailReach), "frame", func(string) {})
+	return t.encode(ctx, dir, args, working(thumbnailReach), "frame", func(int64) {})
 }
 
 // within is the picture's size, no wider than that.

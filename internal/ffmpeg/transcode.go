@@ -55,11 +55,9 @@ func (t *Tool) TranscodeChunk(ctx context.Context, piece string, info livestream
 		}
 	}
 	var made int64
-	err = t.encode(ctx, dir, c.args(t.threads), working(max(chunk.Duration, chunk.Start+chunk.Duration-chunk.From)), "frame", func(value string) {
-		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
-			made = n
-			progress(min(float64(n)/c.rate.float(), chunk.Duration))
-		}
+	err = t.encode(ctx, dir, c.args(t.threads), working(max(chunk.Duration, chunk.Start+chunk.Duration-chunk.From)), "frame", func(frames int64) {
+		made = frames
+		progress(min(float64(frames)/c.rate.float(), chunk.Duration))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("transcode chunk %d: %w", chunk.Index, damaged(err))
@@ -196,10 +194,8 @@ func (t *Tool) TranscodeAudio(ctx context.Context, src string, info livestream.M
 	args := append([]string{"-copyts", "-start_at_zero", "-threads", t.threads}, input(src, "-itsoffset", strconv.Itoa(clockOffset))...)
 	args = append(args, "-filter_complex", filter, "-map", "[a]", "-c:a", "aac", "-b:a", strconv.Itoa(audioBitrate), "-flags:a", "+bitexact")
 	args = append(args, segments(livestream.AudioRendition, 0)...)
-	err = t.encode(ctx, dir, args, working(info.DurationSeconds), "out_time_us", func(value string) {
-		if us, err := strconv.ParseInt(value, 10, 64); err == nil {
-			progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))
-		}
+	err = t.encode(ctx, dir, args, working(info.DurationSeconds), "out_time_us", func(us int64) {
+		progress(min(max(float64(us)/1e6, 0), info.DurationSeconds))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("transcode the sound: %w", damaged(err))
