@@ -172,10 +172,11 @@ type benchResult struct {
 }
 
 type armStat struct {
-	Name string  `json:"name"`
-	P50  float64 `json:"p50"`
-	P95  float64 `json:"p95"`
-	P99  float64 `json:"p99"`
+	Name    string  `json:"name"`
+	Samples int     `json:"samples"`
+	P50     float64 `json:"p50"`
+	P95     float64 `json:"p95"`
+	P99     float64 `json:"p99"`
 	// Failed is how many requests did, Error what the first of them said.
 	Failed int    `json:"failed,omitempty"`
 	Error  string `json:"error,omitempty"`
@@ -186,7 +187,7 @@ func summary(name string, took []time.Duration) armStat {
 	at := func(q float64) float64 {
 		return float64(took[min(int(q*float64(len(took))), len(took)-1)].Microseconds()) / 1000
 	}
-	return armStat{Name: name, P50: at(0.50), P95: at(0.95), P99: at(0.99)}
+	return armStat{Name: name, Samples: len(took), P50: at(0.50), P95: at(0.95), P99: at(0.99)}
 }
 
 // count notes the requests that failed.

@@ -182,10 +182,12 @@ type usage struct {
 	cpu             time.Duration
 }
 
+// tick is the unit of the times in /proc.
+const tick = 10 * time.Millisecond
+
 var goroutines = regexp.MustCompile(`(?m)^go_goroutines (\d+)`)
 
 func usageOf(ctx context.Context, processes []*benchProcess) (all usage) {
-	const tick = 10 * time.Millisecond // of /proc
 	for _, p := range processes {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.command.Process.Pid))
 		if err != nil {
