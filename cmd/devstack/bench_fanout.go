@@ -102,8 +102,8 @@ type fanoutResult struct {
 	Ratio   float64    `json:"ratio"`   // to the mean of the plain ones
 	First   float64    `json:"first_seconds"`
 	Rows    float64    `json:"rows_per_second"`
-	// Ranges are statements; each is three round trips: begin, write, commit. Steps are
-	// all others, of one round trip or two.
+	// Ranges are statements; each is four round trips: begin, write, commit, and a look
+	// whether one of the followers has a browser. Steps are all others, of one to five.
 	Ranges  int   `json:"ranges"`
 	Steps   int   `json:"steps"`
 	Events  int64 `json:"history_events"`
@@ -281,7 +281,7 @@ func (r *fanoutResult) print() {
 	fmt.Printf("  one plain INSERT … SELECT in psql    %8.1f s before, %.1f s after\n", r.Plain[0], r.Plain[1])
 	fmt.Printf("  the fan-out, from the request on     %8.1f s, %.2f times the plain statement, %.0f rows/s\n", r.Seconds, r.Ratio, r.Rows)
 	fmt.Printf("  the first %d told after           %8.1f s\n", firstTold, r.First)
-	fmt.Printf("  %d ranges of three round trips, %d other steps; history: %d events, %d KiB\n\n", r.Ranges, r.Steps, r.Events, r.History>>10)
+	fmt.Printf("  %d ranges of four round trips, %d other steps; history: %d events, %d KiB\n\n", r.Ranges, r.Steps, r.Events, r.History>>10)
 	fmt.Printf("%-36s %9s %9s %9s %7s\n", "meanwhile, milliseconds", "p50", "p95", "p99", "failed")
 	for _, a := range r.Meanwhile {
 		fmt.Printf("%-36s %9.1f %9.1f %9.1f %7d\n", a.Name, a.P50, a.P95, a.P99, a.Failed)
