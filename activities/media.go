@@ -274,9 +274,19 @@ func (m *Media) publish(ctx context.Context, r Recording, segments map[string][]
 	return put(livestream.MasterPlaylist, master, playlistType)
 }
 
-// Clean forgets what the steps noted for one another, and the pieces.
-func (m *Media) Clean(ctx context.Context, archiveID uuid.UUID) error {
-	return edge(m.Store.DeletePrefix(ctx, workPrefix(archiveID), func() { activity.RecordHeartbeat(ctx) }))
+// Clean forgets what the steps noted for one another, and the pieces; and what they made
+// of them, if that is said.
+func (m *Media) Clean(ctx context.Context, archiveID uuid.UUID, made bool) error {
+	prefixes := []string{workPrefix(archiveID)}
+	if made {
+		prefixes = append(prefixes, livestream.ArchivePrefix(archiveID))
+	}
+	for _, prefix := range prefixes {
+		if err := m.Store.DeletePrefix(ctx, prefix, func() { activity.RecordHeartbeat(ctx, prefix) }); err != nil {
+			return edge(err)
+		}
+	}
+	return nil
 }
 
 const (

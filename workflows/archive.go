@@ -26,6 +26,9 @@ type ArchiveInput struct {
 	UserID    uuid.UUID `json:"user_id"`
 	SourceKey string    `json:"source_key"`
 	SizeBytes int64     `json:"size_bytes"` // of the recording
+
+	// State is what an earlier run of the same archive left to this one.
+	State *ArchiveState `json:"state,omitempty"`
 }
 
 // ArchiveState is what an Archive workflow knows.
@@ -36,6 +39,12 @@ type ArchiveState struct {
 	ChunksDone int                      `json:"chunks_done"`
 	Progress   float64                  `json:"progress"` // 0 to 1, of what the steps that are done weigh
 	Failure    *livestream.Failure      `json:"failure,omitempty"`
+
+	// Of an archive that failed: how often it was tried again by itself since an operator
+	// had it tried, when it is the next time, and until when it waits.
+	Retries    int        `json:"retries,omitempty"`
+	RetryAt    *time.Time `json:"retry_at,omitempty"`
+	RetryUntil *time.Time `json:"retry_until,omitempty"`
 }
 
 var (
@@ -43,9 +52,13 @@ var (
 	mediaSteps   *activities.Media
 )
 
-// Archive makes a recording playable. What fails waits for an operator's retry.
+// Archive makes a recording playable. What fails waits for an operator's retry; a fault
+// on our side is tried again meanwhile.
 func Archive(ctx workflow.Context, in ArchiveInput) error {
 	a := &archive{in: in}
+	if in.State != nil {
+		a.ArchiveState = *in.State
+	}
 	if err := workflow.SetQueryHandler(ctx, QueryArchive, func() (ArchiveState, error) { return a.ArchiveState, nil }); err != nil {
 		return err
 	}
@@ -80,6 +93,11 @@ func (a *archive) run(ctx workflow.Context) error {
 		if !again {
 			return a.clean(ctx)
 		}
+		if workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
+			in := a.in
+			in.State = &a.ArchiveState
+			return workflow.NewContinueAsNewError(ctx, Archive, in)
+		}
 	}
 }
 
@@ -87,7 +105,7 @@ func (a *archive) run(ctx workflow.Context) error {
 func (a *archive) make(ctx workflow.Context) error {
 	a.Attempt++
 	replaced := a.Failure != nil && a.Failure.Code != livestream.FailureInternal
-	a.ChunksDone, a.Progress, a.Failure = 0, 0, nil
+	a.ChunksDone, a.Progress, a.Failure, a.RetryAt = 0, 0, nil, nil
 	a.status(ctx, livestream.ArchiveProcessing)
 	begin := write(ctx, fmt.Sprintf("begin attempt %d", a.Attempt))
 	if err := workflow.ExecuteActivity(begin, archiveSteps.Begin, a.in.ArchiveID, a.in.StreamID, a.Attempt).Get(ctx, nil); err != nil {
@@ -96,7 +114,7 @@ func (a *archive) make(ctx workflow.Context) error {
 	if replaced {
 		// Whoever retries has put another recording there: what was made of the one that
 		// was refused is no part of its archive.
-		if err := a.forget(ctx); err != nil {
+		if err := a.forget(ctx, true); err != nil {
 			return err
 		}
 	}
@@ -136,7 +154,8 @@ func (a *archive) prepare(ctx workflow.Context) (activities.ChunkPlan, error) {
 }
 
 // transcode runs all steps at once; the queue spreads them over the fleet. The
-// first that fails stops the others.
+// first that fails stops the others, and is told of when they have stopped: the next
+// attempt must not find them writing.
 func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) error {
 	r := plan.Recording
 	ctx, cancel := workflow.WithCancel(ctx)
@@ -153,6 +172,7 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 			if err := f.Get(ctx, nil); err != nil {
 				if failed == nil {
 					failed = err
+					cancel()
 				}
 				return
 			}
@@ -181,7 +201,7 @@ func (a *archive) transcode(ctx workflow.Context, plan activities.ChunkPlan) err
 		summary := fmt.Sprintf("transcode chunk %d of %d", chunk.Index+1, len(plan.Chunks))
 		add(workflow.ExecuteActivity(a.step(ctx, summary, chunk.Duration), mediaSteps.TranscodeChunk, r, chunk), chunk.Duration, true)
 	}
-	for pending > 0 && failed == nil {
+	for pending > 0 {
 		selector.Select(ctx)
 	}
 	return failed
@@ -199,18 +219,43 @@ func (a *archive) fail(ctx workflow.Context, failure livestream.Failure) error {
 	return nil
 }
 
-// awaitRetry waits for the operator, and says whether to go on.
+// awaitRetry waits for the operator, or for a fault on our side to pass, and says
+// whether to go on.
 func (a *archive) awaitRetry(ctx workflow.Context) (bool, error) {
+	now := workflow.Now(ctx)
+	if a.RetryUntil == nil {
+		until := now.Add(retryWindow)
+		a.RetryUntil = &until
+	}
+	wait, summary := a.RetryUntil.Sub(now), "an operator may retry until then"
+	if pause := backoff(retryFirst, retryMax, a.Retries); a.Failure.Code == livestream.FailureInternal && pause < wait {
+		at := now.Add(pause)
+		wait, summary, a.RetryAt = pause, "it is tried again then, or when an operator says so", &at
+		a.describe(ctx)
+	}
 	retry := workflow.GetSignalChannel(ctx, SignalRetry)
-	again, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-		Timeout:      retryWindow,
-		TimerOptions: workflow.TimerOptions{Summary: "an operator may retry until then"},
+	told, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+		Timeout:      wait,
+		TimerOptions: workflow.TimerOptions{Summary: summary},
 	}, func() bool { return retry.Len() > 0 })
 	if err != nil {
 		return false, err
 	}
 	received(ctx, SignalRetry)
-	return again, nil
+	if told {
+		a.Retries, a.RetryUntil = 0, nil
+		return true, nil
+	}
+	a.Retries++
+	return a.RetryAt != nil, nil
+}
+
+// backoff is first, doubled that many times, up to most.
+func backoff(first, most time.Duration, times int) time.Duration {
+	for ; times > 0 && first < most; times-- {
+		first *= 2
+	}
+	return min(first, most)
 }
 
 // abandon is an operator's cancel: the archive says so, and the workflow closes.
@@ -231,14 +276,15 @@ func deleted(err error) bool {
 }
 
 func (a *archive) clean(ctx workflow.Context) error {
-	if err := a.forget(ctx); err != nil {
+	if err := a.forget(ctx, false); err != nil {
 		workflow.GetLogger(ctx).Warn("the steps' notes and pieces stay", "error", err)
 	}
 	return nil
 }
 
-func (a *archive) forget(ctx workflow.Context) error {
-	return workflow.ExecuteActivity(a.step(ctx, "forget the steps' notes", 0), mediaSteps.Clean, a.in.ArchiveID).Get(ctx, nil)
+// forget drops what the steps left for one another, and what they made if that is said.
+func (a *archive) forget(ctx workflow.Context, made bool) error {
+	return workflow.ExecuteActivity(a.step(ctx, "forget the steps' notes", 0), mediaSteps.Clean, a.in.ArchiveID, made).Get(ctx, nil)
 }
 
 func (a *archive) status(ctx workflow.Context, to livestream.ArchiveStatus) {
@@ -253,6 +299,9 @@ func (a *archive) describe(ctx workflow.Context) {
 	details := fmt.Sprintf("**%s**, %.0f %%, attempt %d, %d of %d chunks", a.Status, 100*a.Progress, a.Attempt, a.ChunksDone, a.Chunks)
 	if a.Failure != nil {
 		details += fmt.Sprintf("\n\n%s: %s\n\nSend the signal `%s` to try again.", a.Failure.Code, a.Failure.Message, SignalRetry)
+	}
+	if a.RetryAt != nil {
+		details += " It is tried again by itself at " + a.RetryAt.UTC().Format(time.RFC3339) + "."
 	}
 	workflow.SetCurrentDetails(ctx, details)
 }

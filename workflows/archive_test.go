@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/converter"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
+	"go.temporal.io/sdk/workflow"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/activities"
@@ -96,7 +97,7 @@ func archiveEnvironment(t *testing.T, s *shelf, probes ...any) *testsuite.TestWo
 	env.OnActivity(media.TranscodeAudio, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.Pictures, mock.Anything, mock.Anything, mock.Anything, mock.Anything).Return(nil).Maybe()
 	env.OnActivity(media.Assemble, mock.Anything, mock.Anything).Return(activities.Assembled{}, nil).Maybe()
-	env.OnActivity(media.Clean, mock.Anything, mock.Anything).Return(nil).Maybe()
+	env.OnActivity(media.Clean, mock.Anything, mock.Anything, mock.Anything).Return(nil).Maybe()
 	return env
 }
 
@@ -152,9 +153,69 @@ func TestArchiveThatFailsOnOurSideSaysNothingOfHow(t *testing.T) {
 	env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
 
 	require.NoError(t, env.GetWorkflowError(), "nobody retried within the window")
-	require.Len(t, s.failures, 1)
 	require.Equal(t, livestream.FailureInternal, s.failures[0].Code)
 	require.NotContains(t, s.failures[0].Message, "10.0.0.7")
+}
+
+// An outage is over at some time, and nobody has to say so.
+func TestArchiveThatFailsOnOurSideIsTriedAgainByItself(t *testing.T) {
+	outage := func(attempts int) []any { return slices.Repeat([]any{errors.New("connection refused")}, 10*attempts) }
+	t.Run("until it works", func(t *testing.T) {
+		s := &shelf{}
+		env := archiveEnvironment(t, s, append(outage(3), threeChunks())...)
+		begin := env.Now()
+
+		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, 1, s.ready)
+		require.Len(t, s.failures, 3)
+		require.WithinRange(t, env.Now(), begin.Add(105*time.Minute), begin.Add(3*time.Hour)) // 15 min, 30 min, 1 h
+	})
+	t.Run("until nobody waits any more", func(t *testing.T) {
+		s := &shelf{}
+		env := archiveEnvironment(t, s, errors.New("connection refused"))
+		begin := env.Now()
+
+		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Zero(t, s.ready)
+		require.Greater(t, len(s.failures), 30, "once a day at last")
+		require.Less(t, len(s.failures), 50)
+		require.WithinRange(t, env.Now(), begin.Add(30*24*time.Hour), begin.Add(31*24*time.Hour))
+	})
+	t.Run("in a run of its own when there were many steps", func(t *testing.T) {
+		s := &shelf{}
+		env := archiveEnvironment(t, s, errors.New("connection refused"))
+		env.SetContinueAsNewSuggested(true)
+
+		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t), SizeBytes: 7})
+
+		var next *workflow.ContinueAsNewError
+		require.ErrorAs(t, env.GetWorkflowError(), &next)
+		var in workflows.ArchiveInput
+		require.NoError(t, converter.GetDefaultDataConverter().FromPayloads(next.Input, &in))
+		env = archiveEnvironment(t, s, threeChunks())
+		env.ExecuteWorkflow(workflows.Archive, in)
+		require.NoError(t, env.GetWorkflowError())
+		require.Equal(t, 1, s.ready)
+		value, err := env.QueryWorkflow(workflows.QueryArchive)
+		require.NoError(t, err)
+		var state workflows.ArchiveState
+		require.NoError(t, value.Get(&state))
+		require.Equal(t, 2, state.Attempt)
+		require.Equal(t, 1, state.Retries)
+	})
+	t.Run("but not what is no video", func(t *testing.T) {
+		s := &shelf{}
+		env := archiveEnvironment(t, s, rejected())
+
+		env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+		require.NoError(t, env.GetWorkflowError())
+		require.Len(t, s.failures, 1)
+	})
 }
 
 func TestArchiveRetriesOnlyForARetryThatCameAfterTheFailure(t *testing.T) {

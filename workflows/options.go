@@ -52,8 +52,12 @@ const (
 	// which takes the store up to 12 hours.
 	restorePause = 10 * time.Minute
 
-	// retryWindow is how long a failed archive waits for an operator.
+	// retryWindow is how long a failed archive waits for an operator, and retryFirst and
+	// retryMax space out the attempts until then that it makes by itself when the fault is
+	// ours: an outage of hours asks nothing of an operator.
 	retryWindow = 30 * 24 * time.Hour
+	retryFirst  = 15 * time.Minute
+	retryMax    = 24 * time.Hour
 
 	// chunkTarget is about how much of a recording one activity transcodes: what
 	// a dead worker costs at most.
@@ -176,7 +180,8 @@ func fanout(ctx workflow.Context, summary string) workflow.Context {
 // transcode is for work on the CPU fleet: on that much of a recording, which
 // is fetched first. Heartbeats carry FFmpeg's progress, so a hung encoder and a dead
 // worker are noticed alike. A worker that was killed costs an attempt, hence more of
-// them than an honest failure needs. Creators take turns on the fleet, so that the
+// them than an honest failure needs. A cancel waits for the step that is under way, so
+// that nothing is written after it. Creators take turns on the fleet, so that the
 // hundreds of steps of a long recording do not hold up the few of a short one.
 func transcode(ctx workflow.Context, summary string, creator uuid.UUID, sizeBytes int64, media time.Duration) workflow.Context {
 	move := time.Duration(sizeBytes>>30) * movePerGiB
@@ -185,6 +190,7 @@ func transcode(ctx workflow.Context, summary string, creator uuid.UUID, sizeByte
 		Priority:            temporal.Priority{FairnessKey: creator.String()},
 		StartToCloseTimeout: 10*time.Minute + move + 20*media,
 		HeartbeatTimeout:    15 * time.Second,
+		WaitForCancellation: true,
 		RetryPolicy: &temporal.RetryPolicy{
 			InitialInterval: time.Second, BackoffCoefficient: 2,
 			MaximumInterval: time.Minute, MaximumAttempts: 10,
