@@ -209,6 +209,9 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		steps.Pushes = &activities.Pushes{Store: subscriptions, Sender: sender}
 	}
 	if slices.Contains(c.Queues, workflows.QueueTranscode) {
+		if err := ffmpeg.Conceal(); err != nil {
+			return steps, err
+		}
 		tool, err := ffmpeg.New(ffmpeg.Config{})
 		if err != nil {
 			return steps, err

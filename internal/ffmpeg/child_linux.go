@@ -18,6 +18,16 @@ func childAttributes() *syscall.SysProcAttr {
 
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 
+// Conceal closes this process's memory and environment to programs of the same user,
+// which a decoder that a hostile file has taken over would be: the environment that it
+// is started with is not the only one that it could read. Root reads all the same.
+func Conceal() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("conceal the process: %w", err)
+	}
+	return nil
+}
+
 // niceness lets others go first: a transcoder takes all the CPU there is, and the
 // worker's own heartbeats must not wait for it.
 const niceness = 10

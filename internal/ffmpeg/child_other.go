@@ -15,6 +15,9 @@ func childAttributes() *syscall.SysProcAttr {
 
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 
+// Conceal does nothing: only Linux has it.
+func Conceal() error { return nil }
+
 // restrict does nothing: only Linux limits a program that runs already.
 func restrict(int, int64, limits) error { return nil }
 

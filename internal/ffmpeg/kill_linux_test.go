@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,12 +18,23 @@ import (
 // generateInto makes this test program a worker that encodes for hours.
 const generateInto = "FFMPEG_TEST_GENERATE"
 
+// With these it does so with another program, and after it has concealed itself.
+const (
+	generateWith = "FFMPEG_TEST_PROGRAM"
+	concealed    = "FFMPEG_TEST_CONCEALED"
+)
+
 func TestMain(m *testing.M) {
 	dst := os.Getenv(generateInto)
 	if dst == "" {
 		os.Exit(m.Run())
 	}
-	tool, err := ffmpeg.New(ffmpeg.Config{})
+	if os.Getenv(concealed) != "" {
+		if err := ffmpeg.Conceal(); err != nil {
+			panic(err)
+		}
+	}
+	tool, err := ffmpeg.New(ffmpeg.Config{FFmpeg: os.Getenv(generateWith)})
 	if err == nil {
 		err = tool.Generate(context.Background(), dst, ffmpeg.GenerateOptions{Seconds: 36_000, Width: 64, Height: 64})
 	}
@@ -43,4 +55,34 @@ func TestKilledWorkerLeavesNoProgram(t *testing.T) {
 	require.NoError(t, worker.Process.Kill())
 	_ = worker.Wait() // it was killed
 	requireGone(t, dst)
+}
+
+// A decoder that was taken over looks where its worker's secrets are.
+func TestProgramDoesNotReadItsWorkersEnvironment(t *testing.T) {
+	t.Parallel()
+	// As nobody, who may read what is nobody's: root may read all.
+	dir, err := os.MkdirTemp("", "concealed")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	binary, err := os.ReadFile(os.Args[0])
+	require.NoError(t, err)
+	worker, spy := filepath.Join(dir, "worker"), filepath.Join(dir, "spy")
+	require.NoError(t, os.WriteFile(worker, binary, 0o755))
+	require.NoError(t, os.WriteFile(spy, []byte("#!/bin/sh\ncat /proc/$PPID/environ >&2\nexit 1\n"), 0o755))
+	run := func(hidden string) string {
+		cmd := exec.Command(worker)
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), generateInto + "=none.mp4", generateWith + "=" + spy, concealed + "=" + hidden, "SECRET=4711"}
+		cmd.Dir = dir
+		if os.Getuid() == 0 {
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		said, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		return string(said)
+	}
+	require.Contains(t, run(""), "SECRET=4711", "else the test cannot fail")
+	said := run("1")
+	require.Contains(t, said, "Permission denied")
+	require.NotContains(t, said, "4711")
 }

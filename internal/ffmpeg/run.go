@@ -77,7 +77,7 @@ func (t *Tool) run(ctx context.Context, program, dir string, args []string, may 
 	name := filepath.Base(program)
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = dir
-	// A decoder that a hostile file has taken over finds no secrets here.
+	// A decoder that a hostile file has taken over finds no secrets here; see Conceal.
 	// Each arena of the allocator takes 64 MiB of the address space that is limited.
 	cmd.Env = []string{"LC_ALL=C", "AV_LOG_FORCE_NOCOLOR=1", "MALLOC_ARENA_MAX=4"}
 	cmd.SysProcAttr = childAttributes()
