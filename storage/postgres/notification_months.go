@@ -11,10 +11,13 @@ const (
 	makeMonthsSQL = `-- name: notifications.make_months
 SELECT notifications_months($1, $2)`
 
-	// The tables' names sort as their months do.
+	// The tables' names sort as their months do. A call that was cut off leaves one behind
+	// that is detached in part, or wholly.
 	oldMonthsSQL = `-- name: notifications.old_months
-SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = 'notifications'::regclass AND c.relname < 'notifications_' || to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY_MM')
+SELECT c.relname::text AS name, i.inhrelid IS NOT NULL AS attached, coalesce(i.inhdetachpending, false) AS pending
+FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
+WHERE c.relkind = 'r' AND pg_table_is_visible(c.oid) AND c.relname ~ '^notifications_[0-9]{4}_[0-9]{2}$'
+	AND c.relname < 'notifications_' || to_char($1::timestamptz AT TIME ZONE 'UTC', 'YYYY_MM')
 ORDER BY c.relname`
 
 	// A batch of what is old and unread becomes read, with the counts of its inboxes.
@@ -59,20 +62,50 @@ func (s *Notifications) DeleteOld(ctx context.Context, before time.Time, limit i
 	if err != nil || expired == int64(limit) {
 		return expired, fail(ctx, "expire notifications", err)
 	}
-	months, err := many[struct{ Relname string }](ctx, s.db.primary, oldMonthsSQL, before)
-	if err != nil {
-		return expired, fail(ctx, "list months of notifications", err)
-	}
-	for _, month := range months {
-		// It waits for those who read an inbox, for the lock's timeout at most, and they
-		// for it as long as it takes to forget a file.
-		err := s.db.inTx(ctx, func(tx querier) error {
-			_, err := tx.Exec(ctx, "DROP TABLE IF EXISTS "+pgx.Identifier{month.Relname}.Sanitize())
-			return err
-		})
+	return expired, fail(ctx, "drop months of notifications", s.dropMonths(ctx, before))
+}
+
+type monthRow struct {
+	Name              string
+	Attached, Pending bool
+}
+
+// dropMonths detaches months before it drops them. To drop one that is attached would
+// take all notifications from everybody, after a wait for those who read them, behind
+// which everybody else would wait too; one that is detached, nobody looks for.
+//
+// One call at a time does so. The transaction that holds the lock asks nothing itself: a
+// query would leave it with a snapshot, which a detachment waits for.
+func (s *Notifications) dropMonths(ctx context.Context, before time.Time) error {
+	return s.db.inTxWith(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('notifications.months', 0))", func(tx querier) error {
+		months, err := many[monthRow](ctx, s.db.primary, oldMonthsSQL, before)
 		if err != nil {
-			return expired, fail(ctx, "drop a month of notifications", err)
+			return err
 		}
+		for _, month := range months {
+			if err := s.detach(ctx, month); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{month.Name}.Sanitize()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// detach waits for those who read notifications as they were, and nobody waits for it.
+// When that takes longer than a statement may, the next call goes on with it. It is a
+// transaction, and in fact two, of its own. A default partition would rule it out, and
+// there is none.
+func (s *Notifications) detach(ctx context.Context, month monthRow) error {
+	if !month.Attached {
+		return nil
 	}
-	return expired, nil
+	how := "CONCURRENTLY"
+	if month.Pending {
+		how = "FINALIZE"
+	}
+	_, err := s.db.primary.Exec(ctx, "ALTER TABLE notifications DETACH PARTITION "+pgx.Identifier{month.Name}.Sanitize()+" "+how)
+	return err
 }
