@@ -24,7 +24,7 @@ type Transcoder interface {
 	Split(ctx context.Context, src string, info livestream.MediaInfo, target time.Duration, dir string, progress func(seconds float64)) ([]livestream.Chunk, error)
 	TranscodeChunk(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, ladder []livestream.Rendition, dir string, progress func(seconds float64)) (map[string][]livestream.Segment, error)
 	TranscodeAudio(ctx context.Context, src string, info livestream.MediaInfo, dir string, progress func(seconds float64)) ([]livestream.Segment, error)
-	Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string) error
+	Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string, alive func()) error
 }
 
 // Playlister writes an archive's playlists.
@@ -181,7 +181,7 @@ func (m *Media) Pictures(ctx context.Context, r Recording, chunk livestream.Chun
 		return edge(err)
 	}
 	return edge(m.with(ctx, pieceKey(r, chunk), func(ctx context.Context, piece, dir string) error {
-		if err := m.Tool.Pictures(ctx, piece, r.Info, chunk, at, dir); err != nil {
+		if err := m.Tool.Pictures(ctx, piece, r.Info, chunk, at, dir, func() { activity.RecordHeartbeat(ctx, unit) }); err != nil {
 			return err
 		}
 		var pictures []outgoing

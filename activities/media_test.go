@@ -103,7 +103,7 @@ func (b *bench) Split(_ context.Context, _ string, _ livestream.MediaInfo, _ tim
 	}
 	return chunks, nil
 }
-func (b *bench) Pictures(_ context.Context, _ string, _ livestream.MediaInfo, _ livestream.Chunk, _ float64, dir string) error {
+func (b *bench) Pictures(_ context.Context, _ string, _ livestream.MediaInfo, _ livestream.Chunk, _ float64, dir string, _ func()) error {
 	b.pictures++
 	for _, name := range []string{livestream.Poster, livestream.Thumbnail} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("jpeg"), 0o600); err != nil {

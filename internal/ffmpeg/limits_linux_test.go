@@ -88,7 +88,7 @@ func TestEveryProgramIsLimited(t *testing.T) {
 			return err
 		}},
 		{"sound", 1, func() error { _, err := tool.TranscodeAudio(t.Context(), src, info, dir, func(float64) {}); return err }},
-		{"pictures", 1, func() error { return tool.Pictures(t.Context(), piece, info, chunks[0], 1, dir) }},
+		{"pictures", 1, func() error { return tool.Pictures(t.Context(), piece, info, chunks[0], 1, dir, func() {}) }},
 	} {
 		require.NoError(t, os.RemoveAll(seen))
 		require.NoError(t, os.Mkdir(seen, 0o700))

@@ -320,7 +320,7 @@ func TestRecordingReachesNothingElse(t *testing.T) {
 			require.ErrorAs(t, err, &media)
 			_, err = tool.Split(t.Context(), src, info, time.Minute, out, func(float64) {})
 			require.ErrorAs(t, err, &media)
-			require.ErrorAs(t, tool.Pictures(t.Context(), src, info, livestream.Chunk{Duration: 2}, 1, out), &media)
+			require.ErrorAs(t, tool.Pictures(t.Context(), src, info, livestream.Chunk{Duration: 2}, 1, out, func() {}), &media)
 			require.Zero(t, asked.Load(), "a connection was opened")
 		})
 	}

@@ -20,8 +20,9 @@ const (
 )
 
 // Pictures writes a picture of a recording at about that time, from the piece that it
-// is in, into dir: a poster and a thumbnail, both JPEG.
-func (t *Tool) Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string) error {
+// is in, into dir: a poster and a thumbnail, both JPEG. Alive is called while it is read,
+// which takes long where pictures are large.
+func (t *Tool) Pictures(ctx context.Context, piece string, info livestream.MediaInfo, chunk livestream.Chunk, at float64, dir string, alive func()) error {
 	if info.VideoCodec == "" {
 		return errors.New("pictures: there is no video")
 	}
@@ -30,7 +31,7 @@ func (t *Tool) Pictures(ctx context.Context, piece string, info livestream.Media
 		return fmt.Errorf("pictures: %w", err)
 	}
 	for _, skip := range []float64{max(0, at-chunk.From), 0} {
-		if err := t.pictures(ctx, piece, skip, info, dir); err != nil {
+		if err := t.pictures(ctx, piece, skip, info, dir, alive); err != nil {
 			return fmt.Errorf("pictures: %w", damaged(err))
 		}
 		// Where the picture ends long before the sound there is none to take.
@@ -41,7 +42,7 @@ func (t *Tool) Pictures(ctx context.Context, piece string, info livestream.Media
 	return refuse(livestream.FailureCorrupt, sayDamaged, errors.New("no picture can be decoded"))
 }
 
-func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info livestream.MediaInfo, dir string) error {
+func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info livestream.MediaInfo, dir string, alive func()) error {
 	// Scaled first, because the thumbnail filter keeps the frames it chooses from.
 	filter := fmt.Sprintf("[0:V:0]%sscale=%s,setsar=1,thumbnail=%d,format=yuvj420p,split[poster][large];[large]scale=%s[thumbnail]",
 		upright(info), within(info, posterWidth), thumbnailFrames, within(info, thumbnailWidth))
@@ -55,7 +56,7 @@ func (t *Tool) pictures(ctx context.Context, piece string, skip float64, info li
 		args = append(args, "-map", to[0], "-frames:v", "1", "-c:v", "mjpeg", "-q:v", strconv.Itoa(thumbnailQuality),
 			"-map_metadata", "-1", "-flags:v", "+bitexact", "-f", "image2", "-update", "1", to[1])
 	}
-	return t.encode(ctx, dir, args, working(thumbnailReach), "frame", func(int64) {})
+	return t.encode(ctx, dir, args, working(thumbnailReach), "frame", func(int64) { alive() })
 }
 
 // within is the picture's size, no wider than that.

@@ -180,7 +180,7 @@ func TestSecondChunkOfDamagedFile(t *testing.T) {
 	require.ErrorAs(t, err, &media)
 	_, err = tool.Split(t.Context(), src, info, time.Minute, t.TempDir(), func(float64) {})
 	require.ErrorAs(t, err, &media)
-	require.ErrorAs(t, tool.Pictures(t.Context(), src, info, livestream.Chunk{Duration: 10}, 1, t.TempDir()), &media)
+	require.ErrorAs(t, tool.Pictures(t.Context(), src, info, livestream.Chunk{Duration: 10}, 1, t.TempDir(), func() {}), &media)
 }
 
 // The poster and the thumbnail are the same picture, as it is displayed.
@@ -210,7 +210,7 @@ func TestPictures(t *testing.T) {
 			require.NoError(t, err)
 			chunks, err := tool.Split(t.Context(), src, info, time.Minute, dir, func(float64) {})
 			require.NoError(t, err)
-			require.NoError(t, tool.Pictures(t.Context(), filepath.Join(dir, chunks[0].PieceFile()), info, chunks[0], info.DurationSeconds/10, dir))
+			require.NoError(t, tool.Pictures(t.Context(), filepath.Join(dir, chunks[0].PieceFile()), info, chunks[0], info.DurationSeconds/10, dir, func() {}))
 			require.Equal(t, c.poster, pictureSize(t, filepath.Join(dir, livestream.Poster)))
 			require.Equal(t, c.thumbnail, pictureSize(t, filepath.Join(dir, livestream.Thumbnail)))
 		})
