@@ -47,12 +47,9 @@ func (c *benchCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	b := &bench{env: env}
-	b.temporal, err = temporal.DialContext(ctx, temporal.Options{
-		HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-	})
+	b, err := newBench(ctx, env)
 	if err != nil {
-		return fmt.Errorf("prepare the benchmark: %w", err)
+		return err
 	}
 	defer b.temporal.Close()
 	if err := b.prepare(ctx); err != nil {
@@ -75,6 +72,17 @@ type bench struct {
 	nobody, popular []member
 	mu              sync.Mutex
 	streams         []uuid.UUID
+}
+
+// newBench connects to Temporal; the connection is the caller's to close.
+func newBench(ctx context.Context, env devstack.Env) (*bench, error) {
+	c, err := temporal.DialContext(ctx, temporal.Options{
+		HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare the benchmark: %w", err)
+	}
+	return &bench{env: env, temporal: c}, nil
 }
 
 // arm is one of the things that are measured in turn. do is timed; what it

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,9 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"go.temporal.io/api/enums/v1"
-	temporal "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
-	"go.temporal.io/sdk/log"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 	"github.com/livestream-pro/livestream-pro/workflows"
@@ -64,14 +61,12 @@ func (c *benchFanoutCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer stop()
-	b := &benchFanout{bench: bench{env: env}, followers: c.Followers}
-	b.temporal, err = temporal.DialContext(ctx, temporal.Options{
-		HostPort: env.TemporalAddress, Namespace: env.TemporalNamespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-	})
+	base, err := newBench(ctx, env)
 	if err != nil {
-		return fmt.Errorf("prepare the benchmark: %w", err)
+		return err
 	}
-	defer b.temporal.Close()
+	defer base.temporal.Close()
+	b := &benchFanout{bench: base, followers: c.Followers}
 	if err := b.prepareMembers(ctx); err != nil {
 		return fmt.Errorf("prepare the benchmark: %w", err)
 	}
@@ -85,7 +80,7 @@ func (c *benchFanoutCmd) Run(ctx context.Context) error {
 }
 
 type benchFanout struct {
-	bench
+	*bench
 	followers int
 	star      member
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,8 +13,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	temporal "go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/log"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/livestream-pro/livestream-pro/internal/devstack"
@@ -55,14 +52,12 @@ func (c *benchStartsCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer stack.Close()
-	b := &benchStarts{bench: bench{env: stack.Env}, command: c, popular: make([][]member, len(c.Followers))}
-	b.temporal, err = temporal.DialContext(ctx, temporal.Options{
-		HostPort: stack.Env.TemporalAddress, Namespace: stack.Env.TemporalNamespace, Logger: log.NewStructuredLogger(slog.New(slog.DiscardHandler)),
-	})
+	base, err := newBench(ctx, stack.Env)
 	if err != nil {
-		return fmt.Errorf("prepare the benchmark: %w", err)
+		return err
 	}
-	defer b.temporal.Close()
+	defer base.temporal.Close()
+	b := &benchStarts{bench: base, command: c, popular: make([][]member, len(c.Followers))}
 	if err := b.prepare(ctx); err != nil {
 		return fmt.Errorf("prepare the benchmark: %w", err)
 	}
@@ -75,7 +70,7 @@ func (c *benchStartsCmd) Run(ctx context.Context) error {
 }
 
 type benchStarts struct {
-	bench
+	*bench
 	command *benchStartsCmd
 	popular [][]member // by audience
 	live    []member
