@@ -16,7 +16,7 @@ type OrphanArea string
 
 const (
 	AreaArchives   OrphanArea = "archives"   // archives/{archive}/
-	AreaWork       OrphanArea = "work"       // work/{archive}/, what is needed while one is made
+	AreaWork       OrphanArea = "work"       // work/{archive}/, what is needed until one is made
 	AreaRecordings OrphanArea = "recordings" // recordings/{stream}/{upload}
 	AreaUploads    OrphanArea = "uploads"    // multipart uploads that nobody completed
 )
@@ -36,6 +36,10 @@ const MaxOrphansNamed = 100
 // OrphanAge is how old what has no owner must be: what is being written may have its
 // row soon. What is being deleted is old, and found for some minutes.
 const OrphanAge = 48 * time.Hour
+
+// WorkKept is how long what the making of an archive needs is kept after it failed: for
+// longer than it may be retried.
+const WorkKept = 31 * 24 * time.Hour
 
 // Add notes an orphan.
 func (o *Orphans) Add(orphan Orphan) {

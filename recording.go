@@ -15,6 +15,12 @@ const (
 	RecordingURLExpires = 6 * time.Hour
 	// RecordingWindow is how long after its end a stream still takes a recording.
 	RecordingWindow = 24 * time.Hour
+	// UploadsKept is how long after its stream's end an upload is kept that was not
+	// completed: what is taken at the window's last moment may still be written.
+	UploadsKept = RecordingWindow + time.Hour
+	// MaxOpenUploads is how many of a stream's uploads may be under way: those whose
+	// addresses are good. A client that broke off and forgot them begins again.
+	MaxOpenUploads = 5
 )
 
 // RecordingPartSize is the size of each part but the last of an upload.

@@ -11,10 +11,12 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// Owners know which archives and recordings there are.
+// Owners know which archives and recordings there are. Those that are needed no more
+// since a time own nothing.
 type Owners interface {
 	Archives(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
-	Recordings(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+	Work(ctx context.Context, ids []uuid.UUID, failedAfter time.Time) ([]uuid.UUID, error)
+	Recordings(ctx context.Context, ids []uuid.UUID, endedAfter time.Time) ([]uuid.UUID, error)
 }
 
 // ListedObjects are the bucket's, in the order of their keys.
@@ -46,8 +48,12 @@ func (a *Orphans) Find(ctx context.Context, area livestream.OrphanArea) (livestr
 	found := livestream.Orphans{Area: area}
 	var err error
 	switch area {
-	case livestream.AreaArchives, livestream.AreaWork:
-		err = a.folders(ctx, string(area)+"/", &found)
+	case livestream.AreaArchives:
+		err = a.folders(ctx, "archives/", a.Owners.Archives, &found)
+	case livestream.AreaWork:
+		err = a.folders(ctx, "work/", func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+			return a.Owners.Work(ctx, ids, a.Now().Add(-livestream.WorkKept))
+		}, &found)
 	case livestream.AreaRecordings:
 		err = a.recordings(ctx, a.Objects.Walk, &found)
 	case livestream.AreaUploads:
@@ -65,7 +71,7 @@ func (a *Orphans) Find(ctx context.Context, area livestream.OrphanArea) (livestr
 
 // folders looks at archives' folders: a whole name is an id, so that no archive's is
 // taken for another's whose id begins alike.
-func (a *Orphans) folders(ctx context.Context, prefix string, found *livestream.Orphans) error {
+func (a *Orphans) folders(ctx context.Context, prefix string, owned owned, found *livestream.Orphans) error {
 	var ids []uuid.UUID
 	foreign := func(folder string) error {
 		orphan := livestream.Orphan{Prefix: folder}
@@ -84,7 +90,7 @@ func (a *Orphans) folders(ctx context.Context, prefix string, found *livestream.
 		return err
 	}
 	flush := func() error {
-		gone, err := without(ctx, ids, a.Owners.Archives)
+		gone, err := without(ctx, ids, owned)
 		if err != nil {
 			return err
 		}
@@ -125,7 +131,9 @@ func (a *Orphans) recordings(ctx context.Context, walk func(context.Context, str
 		for id := range old {
 			ids = append(ids, id)
 		}
-		gone, err := without(ctx, ids, a.Owners.Recordings)
+		gone, err := without(ctx, ids, func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+			return a.Owners.Recordings(ctx, ids, a.Now().Add(-livestream.UploadsKept))
+		})
 		if err != nil {
 			return err
 		}
@@ -157,8 +165,11 @@ func (a *Orphans) recordings(ctx context.Context, walk func(context.Context, str
 	return flush()
 }
 
+// owned gives those of the ids that have an owner.
+type owned func(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error)
+
 // without gives those of the ids that have no owner, in their order.
-func without(ctx context.Context, ids []uuid.UUID, owned func(context.Context, []uuid.UUID) ([]uuid.UUID, error)) ([]uuid.UUID, error) {
+func without(ctx context.Context, ids []uuid.UUID, owned owned) ([]uuid.UUID, error) {
 	known, err := owned(ctx, ids)
 	if err != nil {
 		return nil, err

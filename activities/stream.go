@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"go.temporal.io/sdk/activity"
 
 	livestream "github.com/livestream-pro/livestream-pro"
 )
@@ -22,6 +23,7 @@ type StreamStore interface {
 type RecordingStore interface {
 	Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error)
 	Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error)
+	Stale(ctx context.Context, before time.Time) ([]livestream.Upload, error)
 	Delete(ctx context.Context, id uuid.UUID) error
 }
 
@@ -137,8 +139,19 @@ func (a *Streams) CompleteRecording(ctx context.Context, uploadID uuid.UUID) (li
 // AbortUploads forgets the uploads of a stream that were never completed. What it
 // did stays done when it runs again.
 func (a *Streams) AbortUploads(ctx context.Context, streamID uuid.UUID) error {
+	return a.abort(ctx, func() ([]livestream.Upload, error) { return a.Recordings.Abandoned(ctx, streamID) })
+}
+
+// AbortStaleUploads forgets those that were begun when the stream's workflow had done so.
+func (a *Streams) AbortStaleUploads(ctx context.Context) error {
+	before := a.Now().Add(-livestream.UploadsKept)
+	return a.abort(ctx, func() ([]livestream.Upload, error) { return a.Recordings.Stale(ctx, before) })
+}
+
+// abort forgets uploads until there are no more; next gives some of them.
+func (a *Streams) abort(ctx context.Context, next func() ([]livestream.Upload, error)) error {
 	for {
-		uploads, err := a.Recordings.Abandoned(ctx, streamID) // some of them
+		uploads, err := next()
 		if err != nil || len(uploads) == 0 {
 			return edge(err)
 		}
@@ -149,6 +162,7 @@ func (a *Streams) AbortUploads(ctx context.Context, streamID uuid.UUID) error {
 			if err := a.Recordings.Delete(ctx, upload.ID); err != nil {
 				return edge(err)
 			}
+			activity.RecordHeartbeat(ctx)
 		}
 	}
 }

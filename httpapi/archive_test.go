@@ -88,6 +88,31 @@ func TestRecordingBecomesAnArchiveOnceTheStreamHasEnded(t *testing.T) {
 		problem(t, http.StatusConflict, "recording_exists")
 }
 
+// A stream that has ended and handed its recording over takes no other: nobody would
+// wait for it.
+func TestRecordingOfADeletedArchiveIsNotUploadedAgain(t *testing.T) {
+	ada := api(t).mustRegister(t)
+	stream := ada.mustStart(nil)
+	content := []byte("a short one")
+	u := ada.mustOpenUpload(stream, len(content))
+	id := ada.post(u.completePath(t), u.put(t, content)).ok(t, http.StatusAccepted).text(t, "archive_id")
+	ada.mustEnd(stream)
+	ada.do(http.MethodDelete, "/api/archives/"+id, nil).ok(t, http.StatusNoContent)
+	ada.post("/api/streams/"+stream+"/recording", map[string]any{"content_type": "video/mp4", "size_bytes": 1}).
+		problem(t, http.StatusConflict, "recording_closed")
+}
+
+func TestStreamHasSoManyUploadsUnderWay(t *testing.T) {
+	ada := api(t).mustRegister(t)
+	stream := ada.mustStart(nil)
+	for range livestream.MaxOpenUploads {
+		ada.mustOpenUpload(stream, 1)
+	}
+	refused := ada.post("/api/streams/"+stream+"/recording", map[string]any{"content_type": "video/mp4", "size_bytes": 1})
+	refused.problem(t, http.StatusTooManyRequests, "rate_limited")
+	require.NotEmpty(t, refused.header.Get("Retry-After"))
+}
+
 func TestUploadThatIsNotWholeIsRefused(t *testing.T) {
 	p := api(t)
 	ada := p.mustRegister(t)

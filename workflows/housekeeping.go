@@ -26,6 +26,7 @@ func Housekeeping(ctx workflow.Context) error {
 		{"delete expired logins", housekeepingSteps.DeleteSessions},
 		{"delete old events of Stripe", housekeepingSteps.DeleteStripeEvents},
 		{"delete the days of old views", housekeepingSteps.DeleteViews},
+		{"forget uploads that came too late", streamSteps.AbortStaleUploads},
 	} {
 		if err := workflow.ExecuteActivity(sweep(ctx, step.summary), step.run).Get(ctx, nil); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", step.summary, err))

@@ -302,6 +302,7 @@ func (r *recordings) Complete(context.Context, uuid.UUID, uuid.UUID, time.Time) 
 func (r *recordings) Abandoned(context.Context, uuid.UUID) ([]livestream.Upload, error) {
 	return r.abandoned[:min(2, len(r.abandoned))], nil
 }
+func (r *recordings) Stale(context.Context, time.Time) ([]livestream.Upload, error) { return nil, nil }
 func (r *recordings) Delete(_ context.Context, id uuid.UUID) error {
 	r.deleted = append(r.deleted, id)
 	r.abandoned = slices.DeleteFunc(slices.Clone(r.abandoned), func(u livestream.Upload) bool { return u.ID == id })

@@ -16,6 +16,7 @@ type RecordingStore interface {
 	Complete(ctx context.Context, uploadID, archiveID uuid.UUID, now time.Time) (livestream.Archive, error)
 	OfArchive(ctx context.Context, streamID, archiveID uuid.UUID) (livestream.Upload, error)
 	Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error)
+	Stale(ctx context.Context, before time.Time) ([]livestream.Upload, error)
 	Delete(ctx context.Context, id uuid.UUID) error
 }
 

@@ -569,6 +569,7 @@ func calls(s *store) map[string]call {
 			}
 			return s.Recordings.Delete(ctx, upload.ID)
 		}},
+		"stale uploads": {rows: 2100, do: func(ctx context.Context) error { _, err := s.Recordings.Stale(ctx, now()); return err }},
 		"abandoned uploads": {do: func(ctx context.Context) error { _, err := s.Recordings.Abandoned(ctx, stream); return err }},
 
 		"an archive": {do: func(ctx context.Context) error {
@@ -609,7 +610,10 @@ func calls(s *store) map[string]call {
 			if _, err := owners.Archives(ctx, ids); err != nil {
 				return err
 			}
-			_, err := owners.Recordings(ctx, ids)
+			if _, err := owners.Work(ctx, ids, now()); err != nil {
+				return err
+			}
+			_, err := owners.Recordings(ctx, ids, now())
 			return err
 		}},
 		// A page of them, each with the days of its views.

@@ -15,7 +15,7 @@ type Recordings struct{ db *DB }
 // NewRecordings keeps uploads in db.
 func NewRecordings(db *DB) *Recordings { return &Recordings{db: db} }
 
-// maxAbandoned bounds what Abandoned gives at once.
+// maxAbandoned bounds what Abandoned and Stale give at once.
 const maxAbandoned = 1000
 
 const uploadColumns = `id, stream_id, key, storage_id, content_type, size_bytes, part_size, archive_id, created_at`
@@ -24,6 +24,11 @@ const (
 	createUploadSQL = `-- name: uploads.create
 INSERT INTO uploads (id, stream_id, key, storage_id, content_type, size_bytes, part_size) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (id) DO NOTHING`
+
+	openUploadsSQL = `-- name: uploads.open
+SELECT count(*) FILTER (WHERE archive_id IS NULL AND age < $2) AS open,
+	max(age) FILTER (WHERE archive_id IS NULL AND age < $2) AS oldest, coalesce(bool_or(archive_id IS NOT NULL), false) AS taken
+FROM (SELECT archive_id, now() - created_at AS age FROM uploads WHERE stream_id = $1 AND id <> $3) u`
 
 	uploadByIDSQL = `-- name: uploads.by_id
 SELECT ` + uploadColumns + ` FROM uploads WHERE id = $1 AND stream_id = $2`
@@ -50,6 +55,11 @@ SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id = 
 SELECT ` + uploadColumns + ` FROM uploads WHERE stream_id = $1 AND archive_id IS NULL
 ORDER BY created_at, id LIMIT $2`
 
+	staleUploadsSQL = `-- name: uploads.stale
+SELECT u.id, u.stream_id, u.key, u.storage_id, u.content_type, u.size_bytes, u.part_size, u.archive_id, u.created_at
+FROM uploads u JOIN streams s ON s.id = u.stream_id WHERE u.archive_id IS NULL AND s.ended_at < $1
+ORDER BY u.created_at, u.id LIMIT $2`
+
 	deleteUploadSQL = `-- name: uploads.delete
 DELETE FROM uploads WHERE id = $1 AND archive_id IS NULL`
 )
@@ -75,11 +85,37 @@ type lockedUploadRow struct {
 	Title     string
 }
 
+type openUploadsRow struct {
+	Open   int
+	Oldest *time.Duration
+	Taken  bool
+}
+
 // Create keeps an upload that was opened. Creating it again changes nothing.
-// CodeStreamNotFound.
+// CodeStreamNotFound; CodeRecordingClosed when the stream is over and has handed its
+// recording over; CodeRateLimited when too many are open.
 func (s *Recordings) Create(ctx context.Context, upload livestream.Upload) error {
-	_, err := s.db.primary.Exec(ctx, createUploadSQL, upload.ID, upload.StreamID, upload.Key, upload.StorageID, upload.ContentType,
-		upload.SizeBytes, upload.PartSize)
+	err := s.db.inTx(ctx, func(tx querier) error {
+		stream, err := one[streamRow](ctx, tx, lockStreamSQL, upload.StreamID)
+		if err != nil {
+			return failOr(ctx, "lock stream", err, streamNotFound())
+		}
+		others, err := one[openUploadsRow](ctx, tx, openUploadsSQL, upload.StreamID, livestream.RecordingURLExpires, upload.ID)
+		switch {
+		case err != nil:
+			return err
+		case stream.EndedAt != nil && others.Taken:
+			return livestream.Errorf(livestream.CodeRecordingClosed, "this stream is over and has had its recording")
+		case others.Open >= livestream.MaxOpenUploads:
+			return &livestream.Error{
+				Code: livestream.CodeRateLimited, Message: "this stream has too many uploads under way; complete one of them",
+				RetryAfter: livestream.RecordingURLExpires - *others.Oldest,
+			}
+		}
+		_, err = tx.Exec(ctx, createUploadSQL, upload.ID, upload.StreamID, upload.Key, upload.StorageID, upload.ContentType,
+			upload.SizeBytes, upload.PartSize)
+		return err
+	})
 	return fail(ctx, "create upload", err)
 }
 
@@ -132,6 +168,13 @@ func (s *Recordings) OfArchive(ctx context.Context, streamID, archiveID uuid.UUI
 func (s *Recordings) Abandoned(ctx context.Context, streamID uuid.UUID) ([]livestream.Upload, error) {
 	rows, err := many[uploadRow](ctx, s.db.primary, abandonedUploadsSQL, streamID, maxAbandoned)
 	return all(rows, uploadRow.domain), fail(ctx, "list abandoned uploads", err)
+}
+
+// Stale lists uploads that were not completed and whose streams ended before a time,
+// the oldest first, at most 1,000 of them.
+func (s *Recordings) Stale(ctx context.Context, before time.Time) ([]livestream.Upload, error) {
+	rows, err := many[uploadRow](ctx, s.db.primary, staleUploadsSQL, before, maxAbandoned)
+	return all(rows, uploadRow.domain), fail(ctx, "list stale uploads", err)
 }
 
 // Delete forgets an upload, unless it was completed; there need not be one.

@@ -30,6 +30,56 @@ func TestCreateUpload(t *testing.T) {
 	requireCode(t, livestream.CodeStreamNotFound, s.Recordings.Create(ctx, newUpload(t, newID(t))))
 }
 
+// What is over and has had its recording takes no other, also when that was deleted.
+func TestAStreamThatHasHadItsRecordingTakesNoUpload(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	user := s.MustCreateUser(t)
+	over, live := s.MustCreateEnded(t, user.ID, 0), s.MustCreateStream(t, s.MustCreateUser(t).ID)
+	for _, stream := range []livestream.Stream{over, live} {
+		archive, err := s.Recordings.Complete(ctx, s.MustCreateUpload(t, stream.ID).ID, newID(t), now())
+		require.NoError(t, err)
+		require.NoError(t, s.Archives.Delete(ctx, archive.ID, stream.ID, stream.UserID))
+	}
+	requireCode(t, livestream.CodeRecordingClosed, s.Recordings.Create(ctx, newUpload(t, over.ID)))
+	_, err := s.Recordings.Complete(ctx, s.MustCreateUpload(t, live.ID).ID, newID(t), now())
+	require.NoError(t, err, "another recording may take its place")
+}
+
+func TestAStreamHasSoManyUploadsOpen(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	stream := s.MustCreateStream(t, s.MustCreateUser(t).ID)
+	errs := race(20, func(int) error { return s.Recordings.Create(ctx, newUpload(t, stream.ID)) })
+	require.Equal(t, map[livestream.Code]int{"": livestream.MaxOpenUploads, livestream.CodeRateLimited: 20 - livestream.MaxOpenUploads}, codes(errs))
+	another := newUpload(t, stream.ID)
+	var refused *livestream.Error
+	require.ErrorAs(t, s.Recordings.Create(ctx, another), &refused)
+	require.InDelta(t, livestream.RecordingURLExpires, refused.RetryAfter, float64(testClockTolerance))
+	uploads, err := s.Recordings.Abandoned(ctx, stream.ID)
+	require.NoError(t, err)
+	require.NoError(t, s.Recordings.Delete(ctx, uploads[0].ID))
+	require.NoError(t, s.Recordings.Create(ctx, another))
+	requireCode(t, livestream.CodeRateLimited, s.Recordings.Create(ctx, newUpload(t, stream.ID)))
+	s.MustExec(t, "UPDATE uploads SET created_at = now() - interval '6 hours' WHERE id = $1", another.ID)
+	require.NoError(t, s.Recordings.Create(ctx, newUpload(t, stream.ID)), "the addresses of one are good no more")
+}
+
+func TestStaleUploads(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	over := s.MustCreateEnded(t, s.MustCreateUser(t).ID, 0)
+	s.MustCreateUpload(t, s.MustCreateStream(t, s.MustCreateUser(t).ID).ID) // it is live
+	stale, complete := s.MustCreateUpload(t, over.ID), s.MustCreateUpload(t, over.ID)
+	_, err := s.Recordings.Complete(ctx, complete.ID, newID(t), now())
+	require.NoError(t, err)
+	for at, want := range map[time.Time][]uuid.UUID{over.EndedAt.Add(time.Second): {stale.ID}, *over.EndedAt: {}} {
+		uploads, err := s.Recordings.Stale(ctx, at)
+		require.NoError(t, err)
+		require.Equal(t, want, collect(uploads, func(u livestream.Upload) uuid.UUID { return u.ID }))
+	}
+}
+
 func TestCompleteUpload(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)
@@ -70,8 +120,10 @@ func TestCompleteUploadErrors(t *testing.T) {
 	_, err := s.Recordings.Complete(ctx, newID(t), newID(t), now())
 	requireCode(t, livestream.CodeUploadNotFound, err)
 
-	archive := s.MustCreateArchive(t, s.MustCreateUser(t).ID)
-	second := s.MustCreateUpload(t, archive.StreamID)
+	stream := s.MustCreateEnded(t, s.MustCreateUser(t).ID, 0)
+	first, second := s.MustCreateUpload(t, stream.ID), s.MustCreateUpload(t, stream.ID)
+	_, err = s.Recordings.Complete(ctx, first.ID, newID(t), now())
+	require.NoError(t, err)
 	_, err = s.Recordings.Complete(ctx, second.ID, newID(t), now())
 	requireCode(t, livestream.CodeRecordingExists, err)
 }
@@ -117,12 +169,12 @@ func TestOneOfManyUploadsBecomesTheArchive(t *testing.T) {
 	t.Parallel()
 	s, ctx := newStore(t), testenv.Context(t)
 	stream := s.MustCreateStream(t, s.MustCreateUser(t).ID)
-	uploads := make([]livestream.Upload, 20)
+	uploads := make([]livestream.Upload, livestream.MaxOpenUploads)
 	for i := range uploads {
 		uploads[i] = s.MustCreateUpload(t, stream.ID)
 	}
 	errs := race(len(uploads), func(i int) error { _, err := s.Recordings.Complete(ctx, uploads[i].ID, uuid.New(), now()); return err })
-	require.Equal(t, map[livestream.Code]int{"": 1, livestream.CodeRecordingExists: 19}, codes(errs))
+	require.Equal(t, map[livestream.Code]int{"": 1, livestream.CodeRecordingExists: len(uploads) - 1}, codes(errs))
 	require.Len(t, timeline(t, s, stream.ID), 3)
 }
 
