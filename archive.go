@@ -48,6 +48,7 @@ type ArchivePlayback struct {
 	UserID       uuid.UUID // the owner
 	Visibility   ArchiveVisibility
 	StorageClass StorageClass
+	Restoring    bool // it is on its way back from GLACIER
 }
 
 // ArchiveFilter narrows a list of archives; nil fields do not.

@@ -59,6 +59,24 @@ func (r TierRules) TierOf(a TieredArchive, now time.Time) StorageClass {
 	}
 }
 
+// RestoreWindow is how long an archive may be on its way back from GLACIER, which takes
+// the store half a day. RestoreGivenUp is the age from which nobody sees to it any more.
+const (
+	RestoreWindow  = 7 * 24 * time.Hour
+	RestoreGivenUp = RestoreWindow + 24*time.Hour
+)
+
+// Move says where an archive is to be, and whether it is moved there now. What is on its
+// way back is left alone until that was given up. Where the store has no classes, the
+// decision alone is noted.
+func (r TierRules) Move(a TieredArchive, now time.Time, classes bool) (to StorageClass, moves bool) {
+	to = r.TierOf(a, now)
+	if a.Class == StorageGlacier && a.Tier == StorageStandard && a.RestoredAt != nil && now.Sub(*a.RestoredAt) < RestoreGivenUp {
+		return to, false
+	}
+	return to, to != a.Tier || classes && (to != a.Class || a.Moving) // or by halves
+}
+
 // TierMove takes an archive's media to another class.
 type TierMove struct {
 	ArchiveID uuid.UUID    `json:"archive_id"`

@@ -16,11 +16,11 @@ import (
 type TierStore interface {
 	ByID(ctx context.Context, id uuid.UUID) (livestream.Archive, error)
 	Tiered(ctx context.Context, after uuid.UUID, since time.Time, limit int) ([]livestream.TieredArchive, error)
-	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
+	BeginMove(ctx context.Context, move livestream.TierMove, moves bool, now time.Time) (bool, error)
 	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
 	EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error)
 	Tier(ctx context.Context, id uuid.UUID) (livestream.StorageClass, error)
-	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
+	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) (bool, error)
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
 }
 
@@ -71,10 +71,7 @@ func (a *Tiers) Plan(ctx context.Context, after uuid.UUID, classes bool) (TierPa
 	}
 	page := TierPage{Looked: len(archives)}
 	for _, archive := range archives {
-		to := a.Rules.TierOf(archive, now)
-		elsewhere := to != archive.Tier || classes && (to != archive.Class || archive.Moving) // or by halves
-		restoring := archive.Class == livestream.StorageGlacier && archive.Tier == livestream.StorageStandard
-		if elsewhere && !restoring {
+		if to, moves := a.Rules.Move(archive, now, classes); moves {
 			page.Moves = append(page.Moves, livestream.TierMove{
 				ArchiveID: archive.ID, From: archive.Class, To: to, SizeBytes: archive.SizeBytes, RestoredAt: archive.RestoredAt,
 			})
@@ -87,12 +84,13 @@ func (a *Tiers) Plan(ctx context.Context, after uuid.UUID, classes bool) (TierPa
 }
 
 // Move takes an archive's media to another class, where the store has classes, and
-// notes the decision where it has none. One that is deleted or restored meanwhile is
-// left alone. It may be repeated: what has been moved is not moved again.
-func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool) error {
-	ok, err := a.Store.BeginMove(ctx, move, classes)
+// notes the decision where it has none; it says whether it did. One that is deleted or
+// restored meanwhile is left alone. It may be repeated: what has been moved is not moved
+// again.
+func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool) (moved bool, err error) {
+	ok, err := a.Store.BeginMove(ctx, move, classes, a.Now())
 	if err != nil || !ok || !classes {
-		return edge(err)
+		return ok, edge(err)
 	}
 	keep := func(ctx context.Context) error {
 		return a.Store.KeepMoving(ctx, move.ArchiveID, move.To, a.Now().Add(2*batchTimeout))
@@ -104,9 +102,9 @@ func (a *Tiers) Move(ctx context.Context, move livestream.TierMove, classes bool
 		return true, a.Objects.SetClass(ctx, object.Key, move.To)
 	})
 	if err == nil {
-		err = a.Store.EndMove(ctx, move.ArchiveID, move.To)
+		moved, err = a.Store.EndMove(ctx, move.ArchiveID, move.To)
 	}
-	return edge(unless(err, livestream.CodeArchiveNotFound))
+	return moved, edge(unless(err, livestream.CodeArchiveNotFound))
 }
 
 // BringBack brings an archive's media back from GLACIER as far as it can be done now:

@@ -52,7 +52,7 @@ func (g *glacier) Tiered(context.Context, uuid.UUID, time.Time, int) ([]livestre
 	return g.plan, nil
 }
 
-func (g *glacier) BeginMove(_ context.Context, move livestream.TierMove, moves bool) (bool, error) {
+func (g *glacier) BeginMove(_ context.Context, move livestream.TierMove, moves bool, _ time.Time) (bool, error) {
 	to := move.To
 	if g.gone || g.class == livestream.StorageGlacier && g.tier != to {
 		return false, nil
@@ -85,14 +85,15 @@ func (g *glacier) EndRestore(ctx context.Context, id uuid.UUID, now time.Time) (
 	if g.moving.After(now) {
 		return false, nil
 	}
-	return true, g.EndMove(ctx, id, livestream.StorageStandard)
+	return g.EndMove(ctx, id, livestream.StorageStandard)
 }
 
-func (g *glacier) EndMove(_ context.Context, _ uuid.UUID, to livestream.StorageClass) error {
-	if g.tier == to {
-		g.class, g.moving = to, time.Time{}
+func (g *glacier) EndMove(_ context.Context, _ uuid.UUID, to livestream.StorageClass) (bool, error) {
+	if g.tier != to {
+		return false, nil
 	}
-	return nil
+	g.class, g.moving = to, time.Time{}
+	return true, nil
 }
 
 func (g *glacier) BeginRestore(context.Context, uuid.UUID, time.Time) error {
@@ -162,15 +163,17 @@ func (g *glacier) in(class livestream.StorageClass) (n int) {
 }
 
 // tiers runs steps on a store.
-func tiers(t *testing.T, g *glacier, id uuid.UUID) (move func(to livestream.StorageClass, classes bool), bringBack func() (int, error)) {
+func tiers(t *testing.T, g *glacier, id uuid.UUID) (move func(to livestream.StorageClass, classes bool) (moved bool), bringBack func() (int, error)) {
 	var suite testsuite.WorkflowTestSuite
 	env := suite.NewTestActivityEnvironment()
 	steps := &activities.Tiers{Store: g, Objects: g, Now: time.Now}
 	env.RegisterActivity(steps)
-	move = func(to livestream.StorageClass, classes bool) {
+	move = func(to livestream.StorageClass, classes bool) (moved bool) {
 		t.Helper()
-		_, err := env.ExecuteActivity(steps.Move, livestream.TierMove{ArchiveID: id, From: g.class, To: to}, classes)
+		result, err := env.ExecuteActivity(steps.Move, livestream.TierMove{ArchiveID: id, From: g.class, To: to}, classes)
 		require.NoError(t, err)
+		require.NoError(t, result.Get(&moved))
+		return moved
 	}
 	bringBack = func() (waiting int, err error) {
 		result, err := env.ExecuteActivity(steps.BringBack, id)
@@ -187,12 +190,12 @@ func TestArchiveGoesToGlacierAndComesBack(t *testing.T) {
 	id := uuid.New()
 	g := newGlacier(id, 200)
 	move, bringBack := tiers(t, g, id)
-	move(livestream.StorageIntelligent, true)
+	require.True(t, move(livestream.StorageIntelligent, true))
 	require.Equal(t, livestream.StorageIntelligent, g.class)
 	require.Equal(t, 200, g.in(livestream.StorageIntelligent))
 	require.Equal(t, 4, g.in(livestream.StorageStandard), "playlists and pictures stay")
 	for range 2 { // again, as after a crash
-		move(livestream.StorageGlacier, true)
+		require.True(t, move(livestream.StorageGlacier, true))
 		require.Equal(t, 200, g.in(livestream.StorageGlacier))
 		require.Equal(t, 400, g.copies, "what is there is not moved again")
 	}
@@ -220,7 +223,7 @@ func TestStoreWithoutClassesMovesNothing(t *testing.T) {
 	id := uuid.New()
 	g := newGlacier(id, 10)
 	move, _ := tiers(t, g, id)
-	move(livestream.StorageGlacier, false)
+	require.True(t, move(livestream.StorageGlacier, false))
 	require.Equal(t, livestream.StorageGlacier, g.tier, "the decision is noted")
 	require.Equal(t, livestream.StorageStandard, g.class)
 	require.Zero(t, g.copies)
@@ -237,7 +240,7 @@ func TestMoveEndsWhenSomebodyWantsTheArchive(t *testing.T) {
 			asked()
 		}
 	}
-	move(livestream.StorageGlacier, true)
+	require.False(t, move(livestream.StorageGlacier, true))
 	require.Less(t, g.in(livestream.StorageGlacier), 100, "at the next look at its row")
 	g.onCopy = nil
 	waiting, err := bringBack()
@@ -274,8 +277,9 @@ func TestWhatIsPlanned(t *testing.T) {
 		"moved by half":                   {40 * day, standard, intelligent, true, true, intelligent},
 		"in Glacier":                      {100 * day, cold, cold, false, true, ""},
 		"in Glacier by half":              {100 * day, cold, cold, true, true, cold},
-		"on its way back":                 {100 * day, cold, standard, false, true, ""},
-		"on its way back, half way there": {100 * day, cold, standard, true, true, ""},
+		"on its way back":                 {7 * day, cold, standard, false, true, ""},
+		"on its way back, half way there": {7 * day, cold, standard, true, true, ""},
+		"on its way back for too long":    {8 * day, cold, standard, false, true, cold},
 	} {
 		restored := now.Add(-c.age)
 		archive := livestream.TieredArchive{ID: uuid.New(), ReadyAt: restored, RestoredAt: &restored, Class: c.class, Tier: c.tier, Moving: c.moving}
@@ -304,8 +308,9 @@ func TestArchiveThatIsDeletedIsLeftAlone(t *testing.T) {
 			gone()
 		}
 	}
-	move(livestream.StorageIntelligent, true)
+	require.False(t, move(livestream.StorageIntelligent, true))
 	require.Less(t, g.copies, 100, "the deletion deletes what was copied by then")
+	require.False(t, move(livestream.StorageGlacier, true))
 	_, err := bringBack()
 	require.ErrorContains(t, err, "gone")
 }

@@ -329,17 +329,6 @@ func resetWithCare(x *section) {
 	require.EqualValues(x, 450, ada.balance())
 	require.EqualValues(x, 1, x.number("SELECT count(*) FROM ledger_transactions WHERE transaction_id = $1", tip.ID))
 	require.Equal(x, "succeeded", bob.transaction(tip.ID).Status)
-
-	stream := ada.start(true)
-	ada.end(stream)
-	archiveID := ada.upload(stream.ID, x.recording(4))
-	archive := ada.archived(archiveID, "ready")
-	x.completed("archive/" + archiveID)
-	x.vars["ARCHIVE_ID"] = archiveID
-	x.next()
-	require.Equal(x, "ready", ada.archive(archiveID).Status, "it plays meanwhile")
-	x.completed("archive/" + archiveID)
-	x.plays(archive, 4, "360p")
 }
 
 func terminateWithMoreCare(x *section) {

@@ -44,7 +44,7 @@ func TestWhatBelongsToNobodyIsFound(t *testing.T) {
 	find := func(area livestream.OrphanArea, later time.Duration) (found livestream.Orphans) {
 		var suite testsuite.WorkflowTestSuite
 		env := suite.NewTestActivityEnvironment()
-		gauge, err := telemetry.NewOrphans(prometheus.NewRegistry())
+		gauge, err := telemetry.NewOrphans(prometheus.NewRegistry(), time.Now)
 		require.NoError(t, err)
 		steps := &activities.Orphans{Owners: postgres.NewOwners(p.db), Objects: p.bucket, Gauge: gauge, Now: func() time.Time { return time.Now().Add(later) }}
 		env.RegisterActivity(steps)

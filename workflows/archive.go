@@ -88,7 +88,7 @@ func (a *archive) run(ctx workflow.Context) error {
 		}
 		again, err := a.awaitRetry(ctx)
 		if err != nil {
-			return err
+			return a.stop(ctx, err)
 		}
 		if !again {
 			return a.clean(ctx)
@@ -265,6 +265,13 @@ func (a *archive) abandon(ctx workflow.Context, cause error) error {
 	if err := a.fail(ctx, failure); err != nil {
 		return err
 	}
+	return a.stop(ctx, cause)
+}
+
+// stop closes the workflow of an archive that says already why there is none.
+func (a *archive) stop(ctx workflow.Context, cause error) error {
+	ctx, _ = workflow.NewDisconnectedContext(ctx)
+	_ = a.clean(ctx)
 	return cause
 }
 

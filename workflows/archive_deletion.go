@@ -57,7 +57,7 @@ func DeleteArchive(ctx workflow.Context, in DeleteArchiveInput) error {
 }
 
 func deleteObjects(ctx workflow.Context, in DeleteArchiveInput, summary string) error {
-	if err := workflow.ExecuteActivity(write(ctx, summary), archiveSteps.DeleteObjects, in.ArchiveID, in.StreamID).Get(ctx, nil); err != nil {
+	if err := workflow.ExecuteActivity(steady(ctx, summary), archiveSteps.DeleteObjects, in.ArchiveID, in.StreamID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("%s: %w", summary, err)
 	}
 	return nil

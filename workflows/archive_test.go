@@ -235,6 +235,28 @@ func TestArchiveRetriesOnlyForARetryThatCameAfterTheFailure(t *testing.T) {
 	require.Equal(t, 1, s.ready)
 }
 
+func TestArchiveThatAnOperatorStopsLeavesNoWork(t *testing.T) {
+	for name, c := range map[string]struct {
+		probe any
+		after time.Duration
+	}{
+		"while it waits for a retry": {rejected(), time.Hour},
+		"while it is made":           {errors.New("no space left on device"), time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &shelf{}
+			env := archiveEnvironment(t, s, c.probe)
+			env.RegisterDelayedCallback(env.CancelWorkflow, c.after)
+
+			env.ExecuteWorkflow(workflows.Archive, workflows.ArchiveInput{ArchiveID: newID(t), StreamID: newID(t)})
+
+			require.True(t, temporal.IsCanceledError(env.GetWorkflowError()))
+			require.Len(t, s.failures, 1, "it says so")
+			env.AssertActivityNumberOfCalls(t, "Clean", 1)
+		})
+	}
+}
+
 func TestArchiveThatWasDeletedMeanwhileIsOver(t *testing.T) {
 	s := &shelf{deleted: true}
 	env := archiveEnvironment(t, s, threeChunks())

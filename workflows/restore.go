@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 )
 
@@ -15,6 +16,10 @@ const UpdateAskForArchive = "ask"
 // maxAskers bounds who is told: more of them see that it plays. toldAtOnce of them are
 // told in one step.
 const maxAskers, toldAtOnce = 1000, 100
+
+// ErrEnoughAskers is the type of the error that further ones get: it is on its way all
+// the same. They are no part of the history, which takes 2,000 updates.
+const ErrEnoughAskers = "enough_askers"
 
 // RestoreArchiveInput names an archive that is in GLACIER.
 type RestoreArchiveInput struct {
@@ -29,16 +34,22 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 	askers, asked, told := in.Askers, 0, 0
 	ask := func(_ workflow.Context, asker uuid.UUID) error {
 		asked++
-		if asker != uuid.Nil && len(askers) < maxAskers && !slices.Contains(askers, asker) {
+		if asker != uuid.Nil && !slices.Contains(askers, asker) {
 			askers = append(askers, asker)
 		}
 		return nil
 	}
-	if err := workflow.SetUpdateHandler(ctx, UpdateAskForArchive, ask); err != nil {
+	validate := func(uuid.UUID) error {
+		if len(askers) >= maxAskers {
+			return temporal.NewNonRetryableApplicationError("enough are told of this archive", ErrEnoughAskers, nil)
+		}
+		return nil
+	}
+	if err := workflow.SetUpdateHandlerWithOptions(ctx, UpdateAskForArchive, ask, workflow.UpdateHandlerOptions{Validator: validate}); err != nil {
 		return err
 	}
 	// Who asks while others are told may ask for what has left again: one more look.
-	for looked := -1; looked != asked || told < len(askers); {
+	for looked := -1; looked != asked; {
 		looked = asked
 		var waiting int
 		err := workflow.ExecuteActivity(steady(ctx, "bring back what is there, ask for the rest"), tierSteps.BringBack, in.ArchiveID).Get(ctx, &waiting)
@@ -49,12 +60,14 @@ func RestoreArchive(ctx workflow.Context, in RestoreArchiveInput) error {
 		if err != nil {
 			return fmt.Errorf("bring back the archive: %w", err)
 		}
-		if waiting == 0 {
+		for waiting == 0 && told < len(askers) {
 			next := askers[told:min(told+toldAtOnce, len(askers))]
 			if err := workflow.ExecuteActivity(write(ctx, "tell who asked"), tierSteps.Restored, in.ArchiveID, workflow.GetInfo(ctx).FirstRunID, workflow.Now(ctx), next).Get(ctx, nil); err != nil {
 				return fmt.Errorf("tell who asked: %w", err)
 			}
 			told += len(next)
+		}
+		if waiting == 0 {
 			continue
 		}
 		looked = -1

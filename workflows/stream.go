@@ -258,13 +258,19 @@ func (s *stream) collectRecording(wait, ctx workflow.Context) error {
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return err
 	}
+	if s.ArchiveID == nil {
+		s.describe(ctx, "ended without a recording")
+	} else if err := s.startArchive(ctx); err != nil {
+		return err
+	}
 	if err := workflow.ExecuteActivity(write(ctx, "forget unfinished uploads"), streamSteps.AbortUploads, s.in.ID).Get(ctx, nil); err != nil {
 		return fmt.Errorf("forget unfinished uploads: %w", err)
 	}
-	if s.ArchiveID == nil {
-		s.describe(ctx, "ended without a recording")
-		return nil
-	}
+	return nil
+}
+
+// startArchive leaves the recording to a workflow of its own.
+func (s *stream) startArchive(ctx workflow.Context) error {
 	child := s.child(ctx, ArchiveID(*s.ArchiveID), QueueArchive, Summary("archive of", s.in.Title))
 	archive := workflow.ExecuteChildWorkflow(child, Archive, ArchiveInput{
 		ArchiveID: *s.ArchiveID, StreamID: s.in.ID, UserID: s.in.UserID, SourceKey: s.SourceKey, SizeBytes: s.SizeBytes,

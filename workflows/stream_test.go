@@ -129,12 +129,13 @@ func TestStreamCanceledByAnOperatorIsEndedProperly(t *testing.T) {
 }
 
 func TestStreamHandsItsRecordingToAnArchiveOnceItHasEnded(t *testing.T) {
-	store, recordings := &recorder{}, &recordings{archive: newID(t)}
+	store, recordings := &recorder{}, &recordings{archive: newID(t), abandoned: []livestream.Upload{{ID: newID(t)}}}
 	env := streamEnvironment(t, store, recordings)
 	env.OnWorkflow(workflows.NotifyFollowers, mock.Anything, mock.Anything).Return(nil)
 	var archived workflows.ArchiveInput
 	env.OnWorkflow(workflows.Archive, mock.Anything, mock.Anything).Run(func(args mock.Arguments) {
 		require.Equal(t, livestream.StreamEnded, store.statuses[len(store.statuses)-1], "not before the end")
+		require.Empty(t, recordings.deleted, "it does not wait until other uploads are forgotten")
 		archived = args.Get(1).(workflows.ArchiveInput)
 	}).Return(nil).Once()
 	stream := livestream.NewStream{ID: newID(t), UserID: newID(t), Record: true}
@@ -150,6 +151,7 @@ func TestStreamHandsItsRecordingToAnArchiveOnceItHasEnded(t *testing.T) {
 	require.NoError(t, complete.err)
 	require.Equal(t, recordings.archive, complete.value)
 	require.Equal(t, workflows.ArchiveInput{ArchiveID: recordings.archive, StreamID: stream.ID, UserID: stream.UserID, SourceKey: "recordings/x", SizeBytes: 7}, archived)
+	require.Len(t, recordings.deleted, 1)
 }
 
 // A recording whose archive was deleted may be replaced while the stream goes on.

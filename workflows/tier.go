@@ -68,13 +68,16 @@ func (r *TierRun) move(ctx workflow.Context, moves []livestream.TierMove) error 
 			defer done.Done()
 			defer turns.Release(1)
 			summary := fmt.Sprintf("%s from %s to %s", move.ArchiveID, move.From, move.To)
-			if err := workflow.ExecuteActivity(sweep(ctx, summary), tierSteps.Move, move, *r.Classes).Get(ctx, nil); err != nil {
+			var moved bool
+			if err := workflow.ExecuteActivity(sweep(ctx, summary), tierSteps.Move, move, *r.Classes).Get(ctx, &moved); err != nil {
 				workflow.GetLogger(ctx).Error("an archive could not be moved", "archive_id", move.ArchiveID, "to", move.To, "error", err)
 				r.Failed++
 				return
 			}
-			r.Moved[move.To]++
-			r.Bytes += move.SizeBytes
+			if moved {
+				r.Moved[move.To]++
+				r.Bytes += move.SizeBytes
+			}
 		})
 	}
 	done.Wait(ctx)

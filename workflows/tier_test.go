@@ -3,6 +3,7 @@ package workflows_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 func TestMoveArchivesGoesOnWhenOneFails(t *testing.T) {
 	env := newEnvironment(t)
-	first, poison, last := newID(t), newID(t), newID(t)
+	first, poison, wanted, last := newID(t), newID(t), newID(t), newID(t)
 	var moved []uuid.UUID
 	named := func(name string) activity.RegisterOptions { return activity.RegisterOptions{Name: name} }
 	env.RegisterActivityWithOptions(func(context.Context) (bool, error) { return true, nil }, named("Probe"))
@@ -31,25 +32,25 @@ func TestMoveArchivesGoesOnWhenOneFails(t *testing.T) {
 			return activities.TierPage{Looked: 200, Next: &poison, Moves: []livestream.TierMove{to(first, livestream.StorageGlacier), to(poison, livestream.StorageGlacier)}}, nil
 		}
 		require.Equal(t, poison, after)
-		return activities.TierPage{Looked: 1, Moves: []livestream.TierMove{to(last, livestream.StorageIntelligent)}}, nil
+		return activities.TierPage{Looked: 1, Moves: []livestream.TierMove{to(wanted, livestream.StorageGlacier), to(last, livestream.StorageIntelligent)}}, nil
 	}, named("Plan"))
-	env.RegisterActivityWithOptions(func(_ context.Context, move livestream.TierMove, _ bool) error {
+	env.RegisterActivityWithOptions(func(_ context.Context, move livestream.TierMove, _ bool) (bool, error) {
 		if move.ArchiveID == poison {
-			return errors.New("it cannot be copied")
+			return false, errors.New("it cannot be copied")
 		}
 		moved = append(moved, move.ArchiveID)
-		return nil
+		return move.ArchiveID != wanted, nil
 	}, named("Move"))
 
 	env.ExecuteWorkflow(workflows.MoveArchives, workflows.TierRun{})
 
 	var run workflows.TierRun
 	require.NoError(t, env.GetWorkflowResult(&run))
-	require.Equal(t, []uuid.UUID{first, last}, moved)
+	require.ElementsMatch(t, []uuid.UUID{first, wanted, last}, moved)
 	require.Equal(t, 201, run.Looked)
 	require.Equal(t, 1, run.Failed)
 	require.EqualValues(t, 10, run.Bytes)
-	require.Equal(t, map[livestream.StorageClass]int{livestream.StorageGlacier: 1, livestream.StorageIntelligent: 1}, run.Moved)
+	require.Equal(t, map[livestream.StorageClass]int{livestream.StorageGlacier: 1, livestream.StorageIntelligent: 1}, run.Moved, "one was asked for meanwhile")
 }
 
 func TestRestoreTellsWhoAskedOnceItIsThere(t *testing.T) {
@@ -79,6 +80,43 @@ func TestRestoreTellsWhoAskedOnceItIsThere(t *testing.T) {
 	require.NoError(t, env.GetWorkflowError())
 	require.Equal(t, []uuid.UUID{bob, eve}, told, "each once")
 	require.WithinDuration(t, began.Add(290*time.Minute), env.Now(), time.Minute)
+}
+
+// All are told before the store is looked at again, and no more than a history holds.
+func TestRestoreIsAskedForByVeryMany(t *testing.T) {
+	env := newEnvironment(t)
+	looks, told := 0, 0
+	env.RegisterActivityWithOptions(func(context.Context, uuid.UUID) (int, error) {
+		looks++
+		return max(0, 2-looks), nil
+	}, activity.RegisterOptions{Name: "BringBack"})
+	env.RegisterActivityWithOptions(func(_ context.Context, _ uuid.UUID, _ string, _ time.Time, askers []uuid.UUID) error {
+		told += len(askers)
+		return nil
+	}, activity.RegisterOptions{Name: "Restored"})
+	before := make([]uuid.UUID, 990)
+	for i := range before {
+		before[i] = newID(t)
+	}
+	asked := make([]updateResult, 20)
+	for i := range asked {
+		env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateAskForArchive, fmt.Sprint(i), &asked[i], newID(t)) }, time.Minute)
+	}
+
+	env.ExecuteWorkflow(workflows.RestoreArchive, workflows.RestoreArchiveInput{ArchiveID: newID(t), Askers: before})
+
+	require.NoError(t, env.GetWorkflowError())
+	require.Equal(t, 1000, told)
+	refused := 0
+	for i := range asked {
+		if asked[i].err != nil {
+			require.ErrorContains(t, asked[i].err, "enough")
+			require.False(t, asked[i].accepted, "it is no part of the history")
+			refused++
+		}
+	}
+	require.Equal(t, 10, refused)
+	require.Equal(t, 2, looks)
 }
 
 func TestRestoreEndsWhenTheArchiveIsDeleted(t *testing.T) {

@@ -29,6 +29,7 @@ type tiersCmd struct {
 	Monitoring  float64 `name:"monitoring-price" default:"0.0025" help:"Dollars for 1,000 files and a month in Intelligent-Tiering."`
 	Copy        float64 `name:"copy-price" default:"0.005" help:"Dollars for 1,000 copies to Standard or Intelligent-Tiering."`
 	GlacierCopy float64 `name:"glacier-copy-price" default:"0.03" help:"Dollars for 1,000 copies to Glacier."`
+	Classes     bool    `default:"true" help:"The store has storage classes; without them the next run would note its decisions alone."`
 
 	config.Postgres
 	config.Tiers
@@ -63,10 +64,16 @@ func (c *tiersCmd) Run(ctx context.Context) error {
 			return err
 		}
 		for _, archive := range some {
-			m := move{archive.Class, rules.TierOf(archive, now)}
+			m := move{archive.Class, archive.Class}
+			if !c.Classes {
+				m = move{archive.Tier, archive.Tier}
+			}
+			if to, moves := rules.Move(archive, now, c.Classes); moves {
+				m.to = to
+			}
 			count[m]++
 			bytes[m] += archive.SizeBytes
-			if m.from != m.to {
+			if c.Classes && m.from != m.to {
 				saves[m] += prices.Month(m.from, archive) - prices.Month(m.to, archive)
 				costs[m] += prices.Move(m.to, archive)
 			}

@@ -162,7 +162,7 @@ func (c *workerCmd) activities(db *postgres.DB, cache *redis.Client, bucket *s3.
 		Archives:      &activities.Archives{Store: rows.archives, Recordings: rows.recordings, Timeline: rows.streams, Objects: bucket, Notify: notifications, Push: push, Browsers: browsers, Now: now},
 	}
 	steps.Tiers = &activities.Tiers{Store: rows.archives, Objects: bucket, Notify: notifications, Push: push, Browsers: browsers, Rules: tierRules(c.Tiers), Now: now}
-	orphans, err := telemetry.NewOrphans(o.registry)
+	orphans, err := telemetry.NewOrphans(o.registry, now)
 	if err != nil {
 		return steps, err
 	}

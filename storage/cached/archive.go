@@ -27,10 +27,10 @@ type ArchiveWriter interface {
 	MarkReady(ctx context.Context, id uuid.UUID, info livestream.MediaInfo, renditions []livestream.Rendition, sizeBytes int64, now time.Time) (livestream.Archive, error)
 	MarkFailed(ctx context.Context, id uuid.UUID, failure livestream.Failure, attempt int, now time.Time) error
 	Delete(ctx context.Context, id, streamID, userID uuid.UUID) error
-	BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error)
+	BeginMove(ctx context.Context, move livestream.TierMove, moves bool, now time.Time) (bool, error)
 	KeepMoving(ctx context.Context, id uuid.UUID, to livestream.StorageClass, until time.Time) error
 	EndRestore(ctx context.Context, id uuid.UUID, began time.Time) (bool, error)
-	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error
+	EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) (bool, error)
 	BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error
 }
 
@@ -76,8 +76,8 @@ func (s *Archives) SetVisibility(ctx context.Context, id, userID uuid.UUID, visi
 }
 
 // BeginMove changes where an archive's media are to be; see the store.
-func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error) {
-	ok, err := s.ArchiveStore.BeginMove(ctx, move, moves)
+func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool, now time.Time) (bool, error) {
+	ok, err := s.ArchiveStore.BeginMove(ctx, move, moves, now)
 	s.cache.wrote(ctx, err, playbackEntry(move.ArchiveID))
 	return ok, err
 }
@@ -90,8 +90,15 @@ func (s *Archives) EndRestore(ctx context.Context, id uuid.UUID, began time.Time
 }
 
 // EndMove changes where an archive's media are; see the store.
-func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error {
-	err := s.ArchiveStore.EndMove(ctx, id, to)
+func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) (bool, error) {
+	ok, err := s.ArchiveStore.EndMove(ctx, id, to)
+	s.cache.wrote(ctx, err, playbackEntry(id))
+	return ok, err
+}
+
+// BeginRestore changes where an archive's media are to be; see the store.
+func (s *Archives) BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error {
+	err := s.ArchiveStore.BeginRestore(ctx, id, now)
 	s.cache.wrote(ctx, err, playbackEntry(id))
 	return err
 }

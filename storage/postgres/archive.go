@@ -33,7 +33,7 @@ WHERE ($1::uuid IS NULL OR user_id = $1) AND ($2::uuid IS NULL OR stream_id = $2
 ORDER BY created_at DESC, id DESC LIMIT $7`
 
 	archivePlaybackSQL = `-- name: archives.playback
-SELECT user_id, visibility, storage_class FROM archives WHERE id = $1`
+SELECT user_id, visibility, storage_class, storage_class = 'GLACIER' AND tier = 'STANDARD' AS restoring FROM archives WHERE id = $1`
 
 	setArchiveVisibilitySQL = `-- name: archives.set_visibility
 UPDATE archives SET visibility = $3 WHERE id = $1 AND user_id = $2 RETURNING ` + archiveColumns
@@ -106,6 +106,7 @@ type archivePlaybackRow struct {
 	UserID       uuid.UUID
 	Visibility   livestream.ArchiveVisibility
 	StorageClass livestream.StorageClass
+	Restoring    bool
 }
 
 // Playback says who may play an archive; CodeArchiveNotFound.

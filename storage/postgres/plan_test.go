@@ -569,7 +569,7 @@ func calls(s *store) map[string]call {
 			}
 			return s.Recordings.Delete(ctx, upload.ID)
 		}},
-		"stale uploads": {rows: 2100, do: func(ctx context.Context) error { _, err := s.Recordings.Stale(ctx, now()); return err }},
+		"stale uploads":     {rows: 2100, do: func(ctx context.Context) error { _, err := s.Recordings.Stale(ctx, now()); return err }},
 		"abandoned uploads": {do: func(ctx context.Context) error { _, err := s.Recordings.Abandoned(ctx, stream); return err }},
 
 		"an archive": {do: func(ctx context.Context) error {
@@ -623,7 +623,7 @@ func calls(s *store) map[string]call {
 		}},
 		"an archive that moves and comes back": {do: func(ctx context.Context) error {
 			archive := bigdata.ArchiveID(75)
-			if _, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive, To: livestream.StorageGlacier}, true); err != nil {
+			if _, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive, To: livestream.StorageGlacier}, true, now()); err != nil {
 				return err
 			}
 			if err := s.Archives.KeepMoving(ctx, archive, livestream.StorageGlacier, now().Add(-time.Hour)); err != nil {
@@ -638,7 +638,8 @@ func calls(s *store) map[string]call {
 			if _, err := s.Archives.EndRestore(ctx, archive, now()); err != nil {
 				return err
 			}
-			return s.Archives.EndMove(ctx, archive, livestream.StorageStandard)
+			_, err := s.Archives.EndMove(ctx, archive, livestream.StorageStandard)
+			return err
 		}},
 		"delete an archive": {do: func(ctx context.Context) error {
 			return s.Archives.Delete(ctx, bigdata.ArchiveID(25), bigdata.StreamID(50), star)

@@ -18,10 +18,12 @@ FROM archives WHERE id > $1 AND status = 'ready' ORDER BY id LIMIT $3`
 
 	// What goes to GLACIER counts as being there at once: some of it cannot be read from
 	// now on. One that is there moves no more, unless this is the move that takes it there.
-	// An attempt that comes late does not take away what was asked for since.
+	// An attempt that comes late does not take away what was asked for since. A restore
+	// that was given up is taken back.
 	beginMoveSQL = `-- name: archives.begin_move
 UPDATE archives SET tier = $2, storage_class = CASE WHEN $2 = 'GLACIER' AND $3 THEN $2 ELSE storage_class END
-WHERE id = $1 AND status = 'ready' AND (storage_class <> 'GLACIER' OR tier = $2) AND restored_at IS NOT DISTINCT FROM $4`
+WHERE id = $1 AND status = 'ready' AND (storage_class <> 'GLACIER' OR tier = $2 OR $2 = 'GLACIER' AND restored_at < $5)
+	AND restored_at IS NOT DISTINCT FROM $4`
 
 	keepMovingSQL = `-- name: archives.keep_moving
 UPDATE archives SET moving_until = $3 WHERE id = $1 AND tier = $2`
@@ -37,7 +39,8 @@ UPDATE archives SET storage_class = 'STANDARD', moving_until = NULL
 WHERE id = $1 AND tier = 'STANDARD' AND (moving_until IS NULL OR moving_until < $2)`
 
 	beginRestoreSQL = `-- name: archives.begin_restore
-UPDATE archives SET tier = 'STANDARD', restored_at = $2 WHERE id = $1 AND storage_class = 'GLACIER' AND tier <> 'STANDARD'`
+UPDATE archives SET tier = 'STANDARD', restored_at = $2
+WHERE id = $1 AND storage_class = 'GLACIER' AND (tier <> 'STANDARD' OR restored_at < $3)`
 )
 
 type tieredArchiveRow struct {
@@ -69,8 +72,8 @@ func (s *Archives) Tiered(ctx context.Context, after uuid.UUID, since time.Time,
 
 // BeginMove notes where an archive's media are to be, and says whether they may be
 // moved there: it is there, and nobody restores it. moves says whether they are.
-func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool) (bool, error) {
-	tag, err := s.db.primary.Exec(ctx, beginMoveSQL, move.ArchiveID, move.To, moves, move.RestoredAt)
+func (s *Archives) BeginMove(ctx context.Context, move livestream.TierMove, moves bool, now time.Time) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, beginMoveSQL, move.ArchiveID, move.To, moves, move.RestoredAt, now.Add(-livestream.RestoreGivenUp))
 	return tag.RowsAffected() == 1, fail(ctx, "begin to move archive", err)
 }
 
@@ -98,14 +101,15 @@ func (s *Archives) Tier(ctx context.Context, id uuid.UUID) (livestream.StorageCl
 }
 
 // EndMove notes that an archive's media are where they were to be, if that has not
-// changed meanwhile.
-func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) error {
-	_, err := s.db.primary.Exec(ctx, endMoveSQL, id, to)
-	return fail(ctx, "end the move of archive", err)
+// changed meanwhile, and says so.
+func (s *Archives) EndMove(ctx context.Context, id uuid.UUID, to livestream.StorageClass) (bool, error) {
+	tag, err := s.db.primary.Exec(ctx, endMoveSQL, id, to)
+	return tag.RowsAffected() == 1, fail(ctx, "end the move of archive", err)
 }
 
-// BeginRestore notes that an archive is to come back from GLACIER. Once is enough.
+// BeginRestore notes that an archive is to come back from GLACIER. Once is enough, until
+// the restore is given up.
 func (s *Archives) BeginRestore(ctx context.Context, id uuid.UUID, now time.Time) error {
-	_, err := s.db.primary.Exec(ctx, beginRestoreSQL, id, now)
+	_, err := s.db.primary.Exec(ctx, beginRestoreSQL, id, now, now.Add(-livestream.RestoreWindow))
 	return fail(ctx, "begin to restore archive", err)
 }

@@ -49,7 +49,12 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 	archive := s.MustPublish(t, now())
 	class := func() livestream.StorageClass { return mustRead(t, s, archive.ID).StorageClass }
 	begin := func(to livestream.StorageClass, moves bool) bool {
-		ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: to}, moves)
+		ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: to}, moves, now())
+		require.NoError(t, err)
+		return ok
+	}
+	end := func(to livestream.StorageClass) bool {
+		ok, err := s.Archives.EndMove(ctx, archive.ID, to)
 		require.NoError(t, err)
 		return ok
 	}
@@ -61,7 +66,7 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 
 	require.True(t, begin(livestream.StorageIntelligent, true))
 	require.Equal(t, livestream.StorageStandard, class(), "until all are moved")
-	require.NoError(t, s.Archives.EndMove(ctx, archive.ID, livestream.StorageIntelligent))
+	require.True(t, end(livestream.StorageIntelligent))
 	require.Equal(t, livestream.StorageIntelligent, class())
 
 	for range 2 { // an attempt that was killed is repeated
@@ -71,18 +76,22 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 	playback, err := s.Archives.Playback(ctx, archive.ID)
 	require.NoError(t, err)
 	require.Equal(t, livestream.StorageGlacier, playback.StorageClass)
+	require.False(t, playback.Restoring)
 	require.False(t, begin(livestream.StorageStandard, true), "it comes back by a restore alone")
 
 	at := now()
 	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, at))
 	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, at.Add(time.Hour)))
+	playback, err = s.Archives.Playback(ctx, archive.ID)
+	require.NoError(t, err)
+	require.True(t, playback.Restoring)
 	require.False(t, begin(livestream.StorageGlacier, true), "a move that is still under way ends")
-	require.NoError(t, s.Archives.EndMove(ctx, archive.ID, livestream.StorageGlacier))
+	require.False(t, end(livestream.StorageGlacier))
 	page, err := s.Archives.Tiered(ctx, uuid.Nil, at, 10)
 	require.NoError(t, err)
 	require.Equal(t, livestream.StorageStandard, page[0].Tier)
 	require.Equal(t, at, *page[0].RestoredAt, "the first counts")
-	require.NoError(t, s.Archives.EndMove(ctx, archive.ID, livestream.StorageStandard))
+	require.True(t, end(livestream.StorageStandard))
 	require.Equal(t, livestream.StorageStandard, class())
 	require.False(t, begin(livestream.StorageGlacier, true), "nor does an attempt that comes late take it away")
 
@@ -90,6 +99,40 @@ func TestMoveOfAnArchiveIsNoted(t *testing.T) {
 	require.False(t, begin(livestream.StorageIntelligent, true))
 	_, err = s.Archives.Tier(ctx, archive.ID)
 	requireCode(t, livestream.CodeArchiveNotFound, err)
+}
+
+// A restore that nobody sees to any more is taken back, or begun anew by who asks.
+func TestRestoreThatWasGivenUp(t *testing.T) {
+	t.Parallel()
+	s, ctx := newStore(t), testenv.Context(t)
+	archive, at := s.MustPublish(t, now()), now()
+	_, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: livestream.StorageGlacier}, true, at)
+	require.NoError(t, err)
+	asked := func() time.Time {
+		page, err := s.Archives.Tiered(ctx, uuid.Nil, at, 1)
+		require.NoError(t, err)
+		return *page[0].RestoredAt
+	}
+	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, at))
+	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, at.Add(livestream.RestoreWindow)))
+	require.Equal(t, at, asked())
+	again := at.Add(livestream.RestoreWindow + time.Second)
+	require.NoError(t, s.Archives.BeginRestore(ctx, archive.ID, again))
+	require.Equal(t, again, asked())
+
+	back := livestream.TierMove{ArchiveID: archive.ID, To: livestream.StorageGlacier, RestoredAt: &again}
+	for _, given := range []bool{false, true} {
+		later := again.Add(livestream.RestoreGivenUp)
+		if given {
+			later = later.Add(time.Second)
+		}
+		ok, err := s.Archives.BeginMove(ctx, back, true, later)
+		require.NoError(t, err)
+		require.Equal(t, given, ok)
+	}
+	tier, err := s.Archives.Tier(ctx, archive.ID)
+	require.NoError(t, err)
+	require.Equal(t, livestream.StorageGlacier, tier)
 }
 
 // A restore ends when no copy to GLACIER can come any more.
@@ -102,7 +145,7 @@ func TestRestoreWaitsForTheMoveThatItEnds(t *testing.T) {
 		require.NoError(t, err)
 		return page[0].Moving
 	}
-	ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: livestream.StorageGlacier}, true)
+	ok, err := s.Archives.BeginMove(ctx, livestream.TierMove{ArchiveID: archive.ID, To: livestream.StorageGlacier}, true, at)
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.False(t, moving())

@@ -107,7 +107,7 @@ func (c *Client) DeleteArchive(ctx context.Context, archive livestream.Archive) 
 }
 
 // RestoreArchive asks for an archive that is in GLACIER, and returns once it is on its
-// way. asker is told when it can be played; nobody is where it is nil.
+// way. asker is told when it can be played, if not very many are; nobody is where it is nil.
 //
 // Errors: unavailable.
 func (c *Client) RestoreArchive(ctx context.Context, id uuid.UUID, asker *uuid.UUID) error {
@@ -116,6 +116,7 @@ func (c *Client) RestoreArchive(ctx context.Context, id uuid.UUID, asker *uuid.U
 	options := client.StartWorkflowOptions{
 		ID:                       workflows.RestoreArchiveID(id),
 		TaskQueue:                workflows.QueueArchive,
+		WorkflowExecutionTimeout: livestream.RestoreWindow,
 		WorkflowIDConflictPolicy: enums.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		StaticSummary:            "restore archive " + id.String(),
 	}
@@ -123,8 +124,12 @@ func (c *Client) RestoreArchive(ctx context.Context, id uuid.UUID, asker *uuid.U
 	if asker != nil {
 		who = *asker
 	}
-	return c.updateWithStart(ctx, options, workflows.RestoreArchive, workflows.RestoreArchiveInput{ArchiveID: id},
+	err := c.updateWithStart(ctx, options, workflows.RestoreArchive, workflows.RestoreArchiveInput{ArchiveID: id},
 		workflows.UpdateAskForArchive+"/"+who.String(), workflows.UpdateAskForArchive, who)
+	if livestream.CodeOf(err) == workflows.ErrEnoughAskers {
+		return nil // it is on its way
+	}
+	return err
 }
 
 // SubmitPayment starts a payment's workflow and returns once Stripe has answered,

@@ -142,15 +142,11 @@ func TestARecordingThatWasTakenIsTakenStillWhenItsStreamIsClosed(t *testing.T) {
 	s := newScene(t)
 	s.work(t, workflows.QueueStream)
 	stream, ctx := s.start(t), testenv.Context(t)
-	upload := func() livestream.Upload {
-		id := newID(t)
-		u := livestream.Upload{
-			ID: id, StreamID: stream.ID, Key: livestream.RecordingPrefix(stream.ID) + id.String(), StorageID: "x", ContentType: "video/mp4", SizeBytes: 1, PartSize: 1,
-		}
-		require.NoError(t, postgres.NewRecordings(s.db).Create(ctx, u))
-		return u
+	id := newID(t)
+	first := livestream.Upload{
+		ID: id, StreamID: stream.ID, Key: livestream.RecordingPrefix(stream.ID) + id.String(), StorageID: "x", ContentType: "video/mp4", SizeBytes: 1, PartSize: 1,
 	}
-	first := upload()
+	require.NoError(t, postgres.NewRecordings(s.db).Create(ctx, first))
 	archive, err := s.CompleteRecording(ctx, first)
 	require.NoError(t, err)
 	require.NoError(t, s.EndStream(ctx, stream.ID))
@@ -159,7 +155,9 @@ func TestARecordingThatWasTakenIsTakenStillWhenItsStreamIsClosed(t *testing.T) {
 	again, err := s.CompleteRecording(ctx, first)
 	require.NoError(t, err)
 	require.Equal(t, archive, again)
-	_, err = s.CompleteRecording(ctx, upload())
+	late := first
+	late.ID = newID(t)
+	_, err = s.CompleteRecording(ctx, late)
 	require.Equal(t, livestream.CodeRecordingClosed, livestream.CodeOf(err))
 }
 
