@@ -88,6 +88,7 @@ type options struct {
 	// s3Endpoint is where media come from; empty is the stack's.
 	s3Endpoint string
 	maxMedia   int
+	perAddress int // of them
 	mediaURL   string
 	cookies    httpapi.MediaCookies
 }
@@ -216,7 +217,7 @@ func newProduct(tb testing.TB, o options) *product {
 		p.pushKey = keys.Public
 	}
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits, PushKey: p.pushKey, PushAnyPort: !o.pushesAt443,
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, MaxMediaPerAddress: o.perAddress, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits, PushKey: p.pushKey, PushAnyPort: !o.pushesAt443,
 		TipRanges: map[string]livestream.AmountRange{"jpy": {Min: 200, Max: 5000}},
 	}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,

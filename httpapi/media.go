@@ -83,13 +83,6 @@ func (s *Server) serveMedia(c *gin.Context) {
 		s.fail(c, noSuchFile())
 		return
 	}
-	select {
-	case s.sending <- struct{}{}:
-		defer func() { <-s.sending }()
-	default:
-		s.fail(c, livestream.Unavailable("another connection for media", nil))
-		return
-	}
 	playback, err := s.mayPlay(c, id)
 	if err != nil {
 		s.fail(c, err)
@@ -99,6 +92,12 @@ func (s *Server) serveMedia(c *gin.Context) {
 		s.restoring(c, id, playback, file)
 		return
 	}
+	end, err := s.sending.begin(addressGroup(c.ClientIP()))
+	if err != nil {
+		s.fail(c, err)
+		return
+	}
+	defer end()
 	read := s.deps.Media.Get
 	if c.Request.Method == http.MethodHead {
 		read = s.deps.Media.Head
@@ -141,7 +140,7 @@ func (s *Server) send(c *gin.Context, object *livestream.Object) {
 	}
 	c.Status(object.Status)
 	c.Writer.WriteHeaderNow()
-	if _, err := io.Copy(&patient{c.Writer, http.NewResponseController(c.Writer)}, object.Body); err != nil && !errors.Is(err, context.Canceled) {
+	if _, err := io.Copy(newPatient(c.Writer, object.Length), object.Body); err != nil && !errors.Is(err, context.Canceled) {
 		s.deps.Log.Debug("media was broken off", zap.Error(err))
 		panic(http.ErrAbortHandler) // half a file must not look like a whole one
 	}
@@ -183,11 +182,11 @@ const restoreRetry = time.Hour
 const restoresPerMinute = 5
 
 // restoring answers for an archive whose media cannot be read at the moment. Whoever
-// begins to play it has them brought back: bringing back costs money, so that an address
+// is the first to play it has them brought back: bringing back costs money, so that an address
 // may do so a few times a minute. The owner of a private archive is told when it plays;
 // who is behind a public address is not known here, see RestoreArchive.
 func (s *Server) restoring(c *gin.Context, id uuid.UUID, playback livestream.ArchivePlayback, file string) {
-	if file == "/"+livestream.MasterPlaylist && c.Request.Method == http.MethodGet {
+	if file == "/"+livestream.MasterPlaylist && c.Request.Method == http.MethodGet && !playback.Restoring {
 		if decision := s.deps.RateLimiter.Allow(c.Request.Context(), perMinute("restore", restoresPerMinute), "address:"+addressGroup(c.ClientIP())); !decision.Allowed {
 			s.fail(c, tooMany(decision))
 			return
@@ -229,17 +228,32 @@ func (s *Server) allowPlayers(c *gin.Context) {
 	}
 }
 
-// mediaPause is how long a player may take none of a file's next bytes.
-const mediaPause = 30 * time.Second
+// mediaPause is how long a player may take none of a file's next bytes, and slowest how
+// many it takes in a second at least, after a first pause: whoever is slower cannot play
+// the lowest quality, and would hold a place for hours.
+const (
+	mediaPause = 30 * time.Second
+	slowest    = 32 << 10
+)
 
 // patient lets a file take its time as long as it gets on: each write has a deadline
-// of its own.
+// of its own, and all of them one.
 type patient struct {
-	to      io.Writer
+	to      http.ResponseWriter
 	control *http.ResponseController
+	end     time.Time
+}
+
+func newPatient(to http.ResponseWriter, length int64) *patient {
+	whole := mediaPause + time.Duration(length/slowest)*time.Second
+	return &patient{to, http.NewResponseController(to), time.Now().Add(whole)}
 }
 
 func (p *patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(mediaPause)) // a writer without deadlines is a test's
+	deadline := time.Now().Add(mediaPause)
+	if deadline.After(p.end) {
+		deadline = p.end
+	}
+	_ = p.control.SetWriteDeadline(deadline) // a writer without deadlines is a test's
 	return p.to.Write(b)
 }

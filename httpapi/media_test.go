@@ -205,6 +205,27 @@ func TestMediaSendsSoManyFilesAtOnce(t *testing.T) {
 	ada.eventually(func() bool { return ada.get(media+"master.m3u8").status == http.StatusOK })
 }
 
+func TestMediaSendsSoManyFilesToAnAddress(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{maxMedia: 10, perAddress: 1})
+	ada := p.mustRegister(t)
+	id, media := ada.mustPublish()
+	require.NoError(t, p.bucket.UploadBytes(t.Context(), livestream.ArchivePrefix(uuid.MustParse(id))+"720p/seg_00002.m4s", bytes.Repeat([]byte("x"), 32<<20), "video/mp4", ""))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+media+"720p/seg_00002.m4s", nil)
+	require.NoError(t, err)
+	slow, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer slow.Body.Close()
+
+	refused := ada.get(media + "master.m3u8")
+	refused.problem(t, http.StatusTooManyRequests, "rate_limited")
+	require.NotEmpty(t, refused.header.Get("Retry-After"))
+	ada.get("/media/archives/"+uuid.NewString()+"/master.m3u8").problem(t, http.StatusNotFound, "not_found") // what sends nothing is answered
+
+	require.NoError(t, slow.Body.Close())
+	ada.eventually(func() bool { return ada.get(media+"master.m3u8").status == http.StatusOK })
+}
+
 func TestMediaWithoutTheStoreIsUnavailable(t *testing.T) {
 	t.Parallel()
 	proxy, endpoint := testenv.NewProxy(t, testenv.Load(t).S3Endpoint)
@@ -242,7 +263,7 @@ func TestMediaBehindACDN(t *testing.T) {
 	require.NoError(t, os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), 0o600))
 	cookies, err := cdn.NewCloudFront(cdn.Config{KeyPairID: "K2JCJMDEHXQW5F", PrivateKeyFile: file, Domain: "example.com"})
 	require.NoError(t, err)
-	p := newProduct(t, options{mediaURL: "https://media.example.com/", cookies: cookies})
+	p := newProduct(t, options{mediaURL: "https://media.example.com/", cookies: cookies, perAddress: 1})
 	ada := p.mustRegister(t)
 	id, media := ada.mustPublish()
 
@@ -321,6 +342,11 @@ func TestAnArchiveInGlacierIsRestored(t *testing.T) {
 	require.Equal(t, "no-store", got.header.Get("Cache-Control"))
 	require.NotEmpty(t, got.header.Get("Retry-After"))
 	ada.eventually(plays)
+	p.exec(t, "UPDATE archives SET storage_class = 'GLACIER' WHERE id = $1", id)
+	for range 20 { // a player that is loaded again and again begins nothing
+		p.anybody(t).get(media+"master.m3u8").ok(t, http.StatusAccepted)
+	}
+	p.exec(t, "UPDATE archives SET storage_class = 'STANDARD' WHERE id = $1", id)
 	require.Equal(t, "STANDARD", bob.get("/api/archives/"+id).text(t, "storage_class"))
 
 	freeze()

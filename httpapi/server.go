@@ -33,6 +33,9 @@ type Config struct {
 	// MaxMedia is how many files are sent at once; others are told to come back.
 	// Zero is 500.
 	MaxMedia int
+	// MaxMediaPerAddress is how many of them go to one address; zero is 50. It is
+	// MaxMedia where a CDN is the address.
+	MaxMediaPerAddress int
 	// AllowedOrigins are the web pages that may read answers, as "https://host".
 	AllowedOrigins []string
 	// TrustedProxies are the addresses or networks whose X-Forwarded-For is
@@ -113,7 +116,7 @@ type Server struct {
 	requests   *zap.Logger // one line each
 	draining   atomic.Bool
 	ready      readiness
-	sending    chan struct{} // one for each file that is being sent
+	sending    *transfers
 }
 
 var _ StrictServerInterface = (*Server)(nil)
@@ -134,13 +137,19 @@ func New(config Config, deps Deps) (*Server, error) {
 	if config.MaxMedia == 0 {
 		config.MaxMedia = 500
 	}
+	if config.MaxMediaPerAddress == 0 {
+		config.MaxMediaPerAddress = 50
+	}
+	if config.MediaURL != config.PublicURL {
+		config.MaxMediaPerAddress = config.MaxMedia
+	}
 	config.Limits = config.Limits.withDefaults()
 	contract, err := LoadContract()
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{
-		config: config, deps: deps, metrics: newMetrics(), sending: make(chan struct{}, config.MaxMedia),
+		config: config, deps: deps, metrics: newMetrics(), sending: newTransfers(config.MaxMedia, config.MaxMediaPerAddress),
 		spans: telemetry.NewRequests(deps.Traces), requests: deps.Log.WithOptions(zap.WithCaller(false)),
 	}
 	s.operations = s.newOperations(contract)

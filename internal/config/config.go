@@ -101,11 +101,12 @@ type Public struct {
 
 // Media is how players reach the archives' files.
 type Media struct {
-	URL          string `name:"media-base-url" env:"MEDIA_BASE_URL" help:"Address of a CDN whose origin is the API, as https://host; the API's own when it is empty."`
-	MaxFiles     int    `name:"media-max-files" env:"MEDIA_MAX_FILES" default:"500" help:"Files that this process sends at once."`
-	KeyPairID    string `name:"cloudfront-key-pair-id" env:"CLOUDFRONT_KEY_PAIR_ID" help:"Id of the public key with which CloudFront checks the cookies for private archives; none are sent when it is empty."`
-	KeyFile      string `name:"cloudfront-private-key-file" env:"CLOUDFRONT_PRIVATE_KEY_FILE" type:"path" help:"Its RSA private key in PEM (openssl genrsa 2048)."`
-	CookieDomain string `name:"media-cookie-domain" env:"MEDIA_COOKIE_DOMAIN" help:"Domain that the API and the CDN are both below; the API's host alone when it is empty."`
+	URL           string `name:"media-base-url" env:"MEDIA_BASE_URL" help:"Address of a CDN whose origin is the API, as https://host; the API's own when it is empty."`
+	MaxFiles      int    `name:"media-max-files" env:"MEDIA_MAX_FILES" default:"500" help:"Files that this process sends at once."`
+	MaxPerAddress int    `name:"media-max-files-per-address" env:"MEDIA_MAX_FILES_PER_ADDRESS" default:"50" help:"Files of these that go to one address; it is not looked at with a CDN."`
+	KeyPairID     string `name:"cloudfront-key-pair-id" env:"CLOUDFRONT_KEY_PAIR_ID" help:"Id of the public key with which CloudFront checks the cookies for private archives; none are sent when it is empty."`
+	KeyFile       string `name:"cloudfront-private-key-file" env:"CLOUDFRONT_PRIVATE_KEY_FILE" type:"path" help:"Its RSA private key in PEM (openssl genrsa 2048)."`
+	CookieDomain  string `name:"media-cookie-domain" env:"MEDIA_COOKIE_DOMAIN" help:"Domain that the API and the CDN are both below; the API's host alone when it is empty."`
 }
 
 // Tiers say how archives are kept, by their age and their views.
