@@ -342,6 +342,9 @@ func TestAnArchiveInGlacierIsRestored(t *testing.T) {
 	require.Equal(t, "no-store", got.header.Get("Cache-Control"))
 	require.NotEmpty(t, got.header.Get("Retry-After"))
 	ada.eventually(plays)
+	restore, err := p.temporal.DescribeWorkflowExecution(t.Context(), "archive/"+id+"/restore", "")
+	require.NoError(t, err)
+	require.Equal(t, livestream.RestoreWindow, restore.GetExecutionConfig().GetWorkflowExecutionTimeout().AsDuration(), "it is not open for ever")
 	p.exec(t, "UPDATE archives SET storage_class = 'GLACIER' WHERE id = $1", id)
 	for range 20 { // a player that is loaded again and again begins nothing
 		p.anybody(t).get(media+"master.m3u8").ok(t, http.StatusAccepted)

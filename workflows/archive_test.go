@@ -282,6 +282,11 @@ func TestArchiveWhoseDeletionWasNotAnsweredLeavesNoFiles(t *testing.T) {
 			s := &shelf{deletes: unanswered(attempts), source: livestream.Upload{Key: livestream.RecordingPrefix(in.StreamID) + "first"}}
 			env := archiveEnvironment(t, s)
 			env.OnRequestCancelExternalWorkflow(mock.Anything, mock.Anything, mock.Anything).Return(nil)
+			env.SetOnActivityStartedListener(func(info *activity.Info, _ context.Context, _ converter.EncodedValues) {
+				if info.ActivityType.Name == "DeleteObjects" {
+					require.GreaterOrEqual(t, info.StartToCloseTimeout, time.Hour, "a long one has tens of thousands")
+				}
+			})
 			var deleted updateResult
 			env.RegisterDelayedCallback(func() { env.UpdateWorkflow(workflows.UpdateDeleteArchive, "delete", &deleted) }, 0)
 
