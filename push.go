@@ -2,7 +2,9 @@ package livestream
 
 import (
 	"crypto/ecdh"
+	"net/netip"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,15 +38,19 @@ type PushSubscription struct {
 }
 
 // Validate says what is wrong with what a browser gave; CodeInvalidRequest. Push
-// services are at port 443; anyPort is for those of tests and development.
-func (s PushSubscription) Validate(anyPort bool) error {
+// services are on the internet, at port 443; anywhere is for those of tests and
+// development.
+func (s PushSubscription) Validate(anywhere bool) error {
 	address, err := url.Parse(s.Endpoint)
 	if err != nil || len(s.Endpoint) > MaxPushEndpoint || address.Scheme != "https" ||
 		address.Hostname() == "" || address.User != nil || address.Fragment != "" {
 		return Invalid("endpoint", "is no https address of up to %d characters", MaxPushEndpoint)
 	}
-	if port := address.Port(); !anyPort && port != "" && port != "443" {
+	if port := address.Port(); !anywhere && port != "" && port != "443" {
 		return Invalid("endpoint", "is at another port than 443")
+	}
+	if !anywhere && !onInternet(address.Hostname()) {
+		return Invalid("endpoint", "is not on the internet")
 	}
 	if _, err := ecdh.P256().NewPublicKey(s.Key); err != nil {
 		return Invalid("keys.p256dh", "is no point of P-256 in 65 bytes")
@@ -53,6 +59,15 @@ func (s PushSubscription) Validate(anyPort bool) error {
 		return Invalid("keys.auth", "is not of %d bytes", PushSecretSize)
 	}
 	return nil
+}
+
+// onInternet says whether a host may be there, by its looks: what a name stands for is
+// seen when it is dialled.
+func onInternet(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsGlobalUnicast() && !ip.IsPrivate()
+	}
+	return strings.Contains(strings.Trim(host, "."), ".")
 }
 
 // DuePush is a notification that a browser is to be told of.

@@ -81,7 +81,7 @@ type options struct {
 	databaseURL, redisURL, temporalAddress string
 	noWorkers                              bool
 	noPushes                               bool // to browsers
-	pushesAt443                            bool // alone, as in production
+	pushesOnInternet                       bool // alone, as in production
 	// limits of zero are so high that no test meets them.
 	limits httpapi.Limits
 	log    *zap.Logger // nil logs nothing
@@ -217,7 +217,7 @@ func newProduct(tb testing.TB, o options) *product {
 		p.pushKey = keys.Public
 	}
 	streams, notifications := postgres.NewStreams(p.db), postgres.NewNotifications(p.db)
-	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, MaxMediaPerAddress: o.perAddress, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits, PushKey: p.pushKey, PushAnyPort: !o.pushesAt443,
+	p.server, err = httpapi.New(httpapi.Config{PublicURL: p.url, MediaURL: o.mediaURL, MaxMedia: o.maxMedia, MaxMediaPerAddress: o.perAddress, ChatURLs: []string{"ws://chat.test"}, AllowedOrigins: []string{"https://app.test"}, Limits: o.limits, PushKey: p.pushKey, PushAnywhere: !o.pushesOnInternet,
 		TipRanges: map[string]livestream.AmountRange{"jpy": {Min: 200, Max: 5000}},
 	}, httpapi.Deps{
 		Tokens: p.tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(p.db), Logouts: push,

@@ -38,7 +38,7 @@ func (s *Server) CreatePushSubscription(ctx context.Context, request CreatePushS
 	subscription := livestream.PushSubscription{
 		UserID: me.UserID, FamilyID: me.FamilyID, Endpoint: in.Endpoint, Key: base64URL(in.Keys.P256Dh), Secret: base64URL(in.Keys.Auth), ServerKey: s.config.PushKey,
 	}
-	if err := subscription.Validate(s.config.PushAnyPort); err != nil {
+	if err := subscription.Validate(s.config.PushAnywhere); err != nil {
 		return nil, err
 	}
 	subscription, err := s.deps.PushSubscriptions.Subscribe(ctx, subscription)

@@ -103,13 +103,15 @@ func TestWhatIsNoSubscription(t *testing.T) {
 }
 
 // In production push services are where those of browsers are.
-func TestPushServicesAreAtOnePort(t *testing.T) {
+func TestPushServicesAreOnTheInternet(t *testing.T) {
 	t.Parallel()
-	p := newProduct(t, options{noWorkers: true, pushesAt443: true})
+	p := newProduct(t, options{noWorkers: true, pushesOnInternet: true})
 	ada := p.mustRegister(t)
 	for endpoint, taken := range map[string]bool{
 		"https://push.example.com/1": true, "https://push.example.com:443/2": true, "https://[2606:4700::1111]:443/3": true,
 		"https://push.example.com:80/4": false, "https://push.example.com:6379/5": false, "https://[2606:4700::1111]:8443/6": false,
+		"https://10.0.0.1/7": false, "https://169.254.169.254/8": false, "https://127.0.0.1/9": false, "https://[fe80::1]/10": false, "https://0.0.0.0/11": false,
+		"https://[::ffff:192.168.1.1]/12": false, "https://postgres/13": false, "https://2130706433/14": false, "https://./15": false,
 	} {
 		in := p.pushes.Subscribe(t, p.pushKey).JSON()
 		in["endpoint"] = endpoint

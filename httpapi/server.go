@@ -44,9 +44,9 @@ type Config struct {
 	Limits         Limits
 	// PushKey is the public key that browsers subscribe with; none can when it is empty.
 	PushKey string
-	// PushAnyPort lets browsers give endpoints at other ports than 443: for tests and
+	// PushAnywhere lets browsers give endpoints that are not on the internet, at any port: for tests and
 	// development.
-	PushAnyPort bool
+	PushAnywhere bool
 	// TipRanges narrow what a tip may be, by currency.
 	TipRanges map[string]livestream.AmountRange
 }

@@ -132,7 +132,7 @@ func (c *apiCmd) Run(ctx context.Context) error {
 		return err
 	}
 	server, err := httpapi.New(httpapi.Config{
-		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, MaxMediaPerAddress: c.MaxPerAddress, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges, PushKey: pushKeys.Public, PushAnyPort: c.AllowLoopback,
+		PublicURL: c.Public.URL, MediaURL: c.Media.URL, MaxMedia: c.MaxFiles, MaxMediaPerAddress: c.MaxPerAddress, ChatURLs: c.ChatURLs, AllowedOrigins: c.Origins, TrustedProxies: c.TrustedProxies, Limits: limits, TipRanges: ranges, PushKey: pushKeys.Public, PushAnywhere: c.AllowLoopback,
 	}, httpapi.Deps{
 		Tokens: tokens, Passwords: auth.NewPasswords(), Sessions: postgres.NewSessions(db), Logouts: push,
 		Users: rows.users, Follows: rows.follows,

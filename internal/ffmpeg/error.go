@@ -7,18 +7,18 @@ import (
 	livestream "github.com/livestream-pro/livestream-pro"
 )
 
-// What a creator reads, and can do something about.
+// What a creator reads.
 const (
-	sayNotVideo     = "The file is not a video that we can read. Export it as MP4 and upload it again."
-	sayEmpty        = "The file is empty. Upload it again."
-	sayNothing      = "The file has neither video nor sound. Export it as MP4 and upload it again."
-	sayContainer    = "This type of file is not supported. Export it as MP4 and upload it again."
-	sayCodec        = "The way this file is encoded is not supported. Export it as MP4 with H.264 video and AAC sound and upload it again."
-	sayTooMuch      = "Reading this file takes more memory or time than we have for one. Export it as MP4 with H.264 video and AAC sound and upload it again."
-	sayTooBig       = "The picture is larger than 8K (8192 × 4320 pixels). Export it in a smaller size and upload it again."
-	sayTooLong      = "The recording is longer than 12 hours. Cut it into shorter parts and upload one of them."
-	sayDamaged      = "The file is damaged or incomplete. Check that it plays on your computer and upload it again."
-	sayEndsTooEarly = "The end of the file is missing. Check that it plays to the end on your computer and upload it again."
+	sayNotVideo     = "The file is not a video that we can read. MP4 with H.264 video and AAC sound always is."
+	sayEmpty        = "The file is empty."
+	sayNothing      = "The file has neither video nor sound."
+	sayContainer    = "This type of file is not supported. MP4, MKV, FLV, MPEG-TS and WebM are."
+	sayCodec        = "The way this file is encoded is not supported. MP4 with H.264 video and AAC sound always is."
+	sayTooMuch      = "Reading this file takes more memory or time than we have for one. MP4 with H.264 video and AAC sound takes little."
+	sayTooBig       = "The picture is larger than 8K (8192 × 4320 pixels)."
+	sayTooLong      = "The recording is longer than 12 hours."
+	sayDamaged      = "The file is damaged or incomplete. See whether it plays to its end on your computer."
+	sayEndsTooEarly = "The end of the file is missing. See whether it plays to its end on your computer."
 )
 
 func refuse(code, message string, cause error) error {
