@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,7 +34,7 @@ var errStalled = errors.New("the store does not get on")
 //
 // Errors: not_found, unavailable.
 func (b *Bucket) Get(ctx context.Context, key string, request livestream.ObjectRequest) (*livestream.Object, error) {
-	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, IfNoneMatch: header(request.IfNoneMatch), IfModifiedSince: modifiedSince(request)}
+	in := &s3.GetObjectInput{Bucket: &b.name, Key: &key, IfNoneMatch: noneMatch(request), IfModifiedSince: modifiedSince(request)}
 	if isRange(request.Range) && whileSame(in, request) {
 		in.Range = &request.Range
 	}
@@ -53,8 +54,8 @@ func (b *Bucket) Get(ctx context.Context, key string, request livestream.ObjectR
 			err = errStalled
 		}
 	}
-	if object := withoutBody(err, request); object != nil {
-		return object, nil
+	if statusOf(err) == http.StatusNotModified {
+		return b.unchanged(ctx, key, err)
 	}
 	if statusOf(err) == http.StatusRequestedRangeNotSatisfiable {
 		size, err := b.size(ctx, key)
@@ -84,10 +85,10 @@ func (b *Bucket) Head(ctx context.Context, key string, request livestream.Object
 	ctx, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{
-		Bucket: &b.name, Key: &key, IfNoneMatch: header(request.IfNoneMatch), IfModifiedSince: modifiedSince(request),
+		Bucket: &b.name, Key: &key, IfNoneMatch: noneMatch(request), IfModifiedSince: modifiedSince(request),
 	})
-	if object := withoutBody(err, request); object != nil {
-		return object, nil
+	if statusOf(err) == http.StatusNotModified {
+		return b.unchanged(ctx, key, err)
 	}
 	if err != nil {
 		return nil, unread("head object", err)
@@ -109,16 +110,24 @@ func unread(what string, err error) error {
 	return edge(what, err)
 }
 
-// withoutBody is the answer to a client that has the object already; nil otherwise.
-func withoutBody(err error, request livestream.ObjectRequest) *livestream.Object {
-	if statusOf(err) != http.StatusNotModified {
-		return nil
+// unchanged is the answer to a client that has the object already. Not every store
+// repeats what a cache goes by.
+func (b *Bucket) unchanged(ctx context.Context, key string, err error) (*livestream.Object, error) {
+	object := &livestream.Object{Status: http.StatusNotModified, Body: http.NoBody, ETag: headerOf(err, "ETag"), CacheControl: headerOf(err, "Cache-Control")}
+	if object.ETag == "" || object.CacheControl == "" {
+		whole, err := b.Head(ctx, key, livestream.ObjectRequest{})
+		if err != nil {
+			return nil, err
+		}
+		object.ETag, object.CacheControl = whole.ETag, whole.CacheControl
 	}
-	etag := headerOf(err, "ETag")
-	if etag == "" && oneETag.MatchString(request.IfNoneMatch) {
-		etag = request.IfNoneMatch // not every store repeats it
-	}
-	return &livestream.Object{Status: http.StatusNotModified, Body: http.NoBody, ETag: etag, CacheControl: headerOf(err, "Cache-Control")}
+	return object, nil
+}
+
+// noneMatch is If-None-Match, which compares weakly: a cache that packs what it passes
+// on marks the ETag so.
+func noneMatch(request livestream.ObjectRequest) *string {
+	return header(strings.TrimPrefix(request.IfNoneMatch, "W/"))
 }
 
 func header(text string) *string {

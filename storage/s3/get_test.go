@@ -69,7 +69,7 @@ func TestHead(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{http.StatusOK, int64(10), "video/mp4", "max-age=60"}, []any{head.Status, head.Length, head.ContentType, head.CacheControl})
 	for name, request := range map[string]livestream.ObjectRequest{
-		"by its ETag": {IfNoneMatch: head.ETag}, "by its time": {IfModifiedSince: head.LastModified.Format(http.TimeFormat)},
+		"by its ETag": {IfNoneMatch: head.ETag}, "packed": {IfNoneMatch: "W/" + head.ETag}, "any": {IfNoneMatch: "*"}, "by its time": {IfModifiedSince: head.LastModified.Format(http.TimeFormat)},
 	} {
 		same, err := bucket.Head(ctx, "file", request)
 		require.NoError(t, err, name)
@@ -77,6 +77,9 @@ func TestHead(t *testing.T) {
 		got, err := bucket.Get(ctx, "file", request)
 		require.NoError(t, err, name)
 		require.Equal(t, http.StatusNotModified, got.Status, name)
+		for _, answer := range []*livestream.Object{same, got} {
+			require.Equal(t, []string{head.ETag, head.CacheControl}, []string{answer.ETag, answer.CacheControl}, name)
+		}
 	}
 	for name, request := range map[string]livestream.ObjectRequest{
 		"another ETag": {IfNoneMatch: `"x"`, IfModifiedSince: head.LastModified.Format(http.TimeFormat)}, "no time": {IfModifiedSince: "yesterday"},
