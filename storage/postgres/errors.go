@@ -133,6 +133,13 @@ func duplicate(err error) bool {
 	return errors.As(err, &pg) && pg.Code == stateDuplicate
 }
 
+// lockTimeout says whether somebody else had what was wanted for longer than a lock is
+// waited for.
+func lockTimeout(err error) bool {
+	pg := (*pgconn.PgError)(nil)
+	return errors.As(err, &pg) && pg.Code == stateLockTimeout
+}
+
 // disconnected says whether the server could not be reached, went away, does not
 // take us at the moment, or did not answer in time.
 func disconnected(err error) bool {

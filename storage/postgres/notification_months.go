@@ -74,24 +74,31 @@ type monthRow struct {
 // take all notifications from everybody, after a wait for those who read them, behind
 // which everybody else would wait too; one that is detached, nobody looks for.
 //
-// One call at a time does so. The transaction that holds the lock asks nothing itself: a
-// query would leave it with a snapshot, which a detachment waits for.
+// One call at a time does so, and another leaves it to that one. The transaction that
+// holds the lock, one for each month, asks nothing itself: a query would leave it with a
+// snapshot, which a detachment waits for.
 func (s *Notifications) dropMonths(ctx context.Context, before time.Time) error {
-	return s.db.inTxWith(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('notifications.months', 0))", func(tx querier) error {
-		months, err := many[monthRow](ctx, s.db.primary, oldMonthsSQL, before)
+	for more, mine := true, false; more; {
+		err := s.db.inTxWith(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('notifications.months', 0))", func(tx querier) error {
+			mine = true
+			months, err := many[monthRow](ctx, s.db.primary, oldMonthsSQL, before)
+			if more = len(months) > 0; err != nil || !more {
+				return err
+			}
+			if err := s.detach(ctx, months[0]); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{months[0].Name}.Sanitize())
+			return err
+		})
+		if !mine && lockTimeout(err) {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
-		for _, month := range months {
-			if err := s.detach(ctx, month); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, "DROP TABLE "+pgx.Identifier{month.Name}.Sanitize()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // detach waits for those who read notifications as they were, and nobody waits for it.
