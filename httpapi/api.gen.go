@@ -694,11 +694,13 @@ type NextCursor = string
 
 // Notification defines model for Notification.
 type Notification struct {
-	CreatedAt time.Time          `json:"created_at"`
-	Data      json.RawMessage    `json:"data"`
-	ID        openapi_types.UUID `json:"id"`
-	Read      bool               `json:"read"`
-	Type      NotificationType   `json:"type"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Data `stream_live`: `stream_id`, `user_id`, `username`, `title`; `tip_received`: `transaction_id`, `user_id`, `amount`, `currency`, `message`; `new_follower`: `user_id`, `username` of one of them, `count`; `archive_ready`: `archive_id`, `stream_id`.
+	Data json.RawMessage    `json:"data"`
+	ID   openapi_types.UUID `json:"id"`
+	Read bool               `json:"read"`
+	Type NotificationType   `json:"type"`
 }
 
 // NotificationType defines model for Notification.Type.
@@ -817,8 +819,9 @@ type Received struct {
 	Received bool `json:"received"`
 }
 
-// Recording Example: {"complete_url":"/api/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/recording/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a/complete","part_size":16777216,"parts":[{"part_number":1,"url":"http://localhost:9000/livestream/recordings/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a?partNumber=1\u0026X-Amz-Signature=c1"}],"upload_id":"01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a"}
+// Recording Example: {"complete_url":"http://localhost:8080/api/streams/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/recording/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a/complete","part_size":16777216,"parts":[{"part_number":1,"url":"http://localhost:9000/livestream/recordings/01996d2d-1b44-7a90-b0c1-52d3e4f5a6b7/01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a?partNumber=1\u0026X-Amz-Signature=c1"}],"upload_id":"01996d2d-9a17-7c22-8b4e-0f1e2d3c4b5a"}
 type Recording struct {
+	// CompleteURL The whole address
 	CompleteURL string `json:"complete_url"`
 	PartSize    int64  `json:"part_size"`
 	Parts       []struct {
