@@ -116,9 +116,10 @@ func TestComingBack(t *testing.T) {
 	gap := w.chat(t, b, stream, nil, "since", "5")
 	require.True(t, gap.welcome.Gap, "that is no longer kept")
 	require.False(t, gap.welcome.Recovered)
-	require.Equal(t, int64(1_016), gap.welcome.ResumeFrom)
+	from := int(gap.welcome.ResumeFrom) // as far as this node has come
+	require.LessOrEqual(t, from, 1_016)
 	w.append(t, stream, "on")
-	require.Equal(t, []string{"on"}, gap.texts(1_016, 1))
+	require.Equal(t, append(numbers(from+1, 1_016-from), "on"), gap.texts(int64(from), 1_017-from))
 }
 
 // Whenever somebody joins or leaves while others talk, the ids that they see have

@@ -76,6 +76,7 @@ func TestFanOutInChaos(t *testing.T) {
 
 	n := int64(*followers)
 	t.Logf("the progress: %+v", ada.progressed(stream.ID, "completed")) // the rows are what counts
+	s.until("the database takes connections again", func() bool { return told() > 0 })
 	require.EqualValues(t, n, told(), "a follower was told twice, or not at all")
 	require.EqualValues(t, n, s.number("SELECT count(DISTINCT user_id) FROM notifications WHERE key = $1", "stream_live:"+stream.ID))
 	require.EqualValues(t, n, s.number("SELECT count(*) FROM inboxes WHERE unread = 1 AND last_seq = 1"), "the inboxes count it once")

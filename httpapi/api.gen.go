@@ -776,7 +776,7 @@ type PushSubscription struct {
 
 // PushSubscriptionInput defines model for PushSubscriptionInput.
 type PushSubscriptionInput struct {
-	// Endpoint Where the browser's push service takes messages; on the internet
+	// Endpoint Where the browser's push service takes messages; on the internet, at port 443
 	Endpoint string `json:"endpoint"`
 
 	// ExpirationTime Browsers give it; it is not looked at

@@ -74,12 +74,14 @@ type monthRow struct {
 // take all notifications from everybody, after a wait for those who read them, behind
 // which everybody else would wait too; one that is detached, nobody looks for.
 //
-// One call at a time does so, and another leaves it to that one. The transaction that
-// holds the lock, one for each month, asks nothing itself: a query would leave it with a
-// snapshot, which a detachment waits for.
+// One call at a time does so, and another leaves it to that one, at once: who waited
+// would keep a connection from it. The transaction that holds the lock, one for each
+// month, asks nothing itself: a query would leave it with a snapshot, which a detachment
+// waits for.
 func (s *Notifications) dropMonths(ctx context.Context, before time.Time) error {
+	const lock = "SET LOCAL lock_timeout = 1; SELECT pg_advisory_xact_lock(hashtextextended('notifications.months', 0)); SET LOCAL lock_timeout TO DEFAULT"
 	for more, mine := true, false; more; {
-		err := s.db.inTxWith(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('notifications.months', 0))", func(tx querier) error {
+		err := s.db.inTxWith(ctx, lock, func(tx querier) error {
 			mine = true
 			months, err := many[monthRow](ctx, s.db.primary, oldMonthsSQL, before)
 			if more = len(months) > 0; err != nil || !more {
