@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,7 +21,10 @@ import (
 func TestMoveArchivesGoesOnWhenOneFails(t *testing.T) {
 	env := newEnvironment(t)
 	first, poison, wanted, last := newID(t), newID(t), newID(t), newID(t)
-	var moved []uuid.UUID
+	var (
+		mu    sync.Mutex // several are moved at a time
+		moved []uuid.UUID
+	)
 	named := func(name string) activity.RegisterOptions { return activity.RegisterOptions{Name: name} }
 	env.RegisterActivityWithOptions(func(context.Context) (bool, error) { return true, nil }, named("Probe"))
 	env.RegisterActivityWithOptions(func(_ context.Context, after uuid.UUID, classes bool) (activities.TierPage, error) {
@@ -38,6 +42,8 @@ func TestMoveArchivesGoesOnWhenOneFails(t *testing.T) {
 		if move.ArchiveID == poison {
 			return false, errors.New("it cannot be copied")
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		moved = append(moved, move.ArchiveID)
 		return move.ArchiveID != wanted, nil
 	}, named("Move"))
