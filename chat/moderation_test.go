@@ -73,7 +73,7 @@ func (s *socket) outcome(want string) refusal {
 			break
 		}
 		require.Less(s.tb, time.Since(began), patience, "no %s", want)
-		time.Sleep(20 * time.Millisecond) // the next attempt
+		time.Sleep(20 * time.Millisecond) // between two attempts: each is a message, of which a member may send so many
 	}
 }
 

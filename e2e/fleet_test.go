@@ -77,7 +77,7 @@ func TestStoreAwayInTheMiddleOfARecording(t *testing.T) {
 	s.until("a step has failed for it", func() bool {
 		return slices.ContainsFunc(s.steps("archive/"+archiveID), func(step *workflow.PendingActivityInfo) bool { return step.LastFailure != nil })
 	})
-	time.Sleep(*outage) // none unless it is asked for
+	time.Sleep(*outage) // the outage itself; none unless it is asked for
 	require.Equal(t, "processing", ada.archive(archiveID).Status, "what needs no store goes on")
 	store.Restore()
 

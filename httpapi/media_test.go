@@ -184,19 +184,26 @@ func TestAPrivateArchiveIsItsOwnersAlone(t *testing.T) {
 	nobody.get(media+"master.m3u8").ok(t, http.StatusOK)
 }
 
-func TestMediaSendsSoManyFilesAtOnce(t *testing.T) {
-	t.Parallel()
-	p := newProduct(t, options{maxMedia: 1})
-	ada := p.mustRegister(t)
-	id, media := ada.mustPublish()
-	// More than what the sockets hold.
+// standStill begins to fetch a file of more than what the sockets hold, and reads none of
+// it.
+func (p *product) standStill(t *testing.T, id, media string) *http.Response {
+	t.Helper()
 	require.NoError(t, p.bucket.UploadBytes(t.Context(), livestream.ArchivePrefix(uuid.MustParse(id))+"720p/seg_00002.m4s", bytes.Repeat([]byte("x"), 32<<20), "video/mp4", ""))
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+media+"720p/seg_00002.m4s", nil)
 	require.NoError(t, err)
 	slow, err := http.DefaultClient.Do(request)
 	require.NoError(t, err)
-	defer slow.Body.Close()
 	require.Equal(t, http.StatusOK, slow.StatusCode)
+	return slow
+}
+
+func TestMediaSendsSoManyFilesAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newProduct(t, options{maxMedia: 1})
+	ada := p.mustRegister(t)
+	id, media := ada.mustPublish()
+	slow := p.standStill(t, id, media)
+	defer slow.Body.Close()
 
 	busy := ada.get(media + "master.m3u8")
 	busy.problem(t, http.StatusServiceUnavailable, "unavailable")
@@ -212,11 +219,7 @@ func TestMediaSendsSoManyFilesToAnAddress(t *testing.T) {
 	p := newProduct(t, options{maxMedia: 10, perAddress: 1})
 	ada := p.mustRegister(t)
 	id, media := ada.mustPublish()
-	require.NoError(t, p.bucket.UploadBytes(t.Context(), livestream.ArchivePrefix(uuid.MustParse(id))+"720p/seg_00002.m4s", bytes.Repeat([]byte("x"), 32<<20), "video/mp4", ""))
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+media+"720p/seg_00002.m4s", nil)
-	require.NoError(t, err)
-	slow, err := http.DefaultClient.Do(request)
-	require.NoError(t, err)
+	slow := p.standStill(t, id, media)
 	defer slow.Body.Close()
 
 	refused := ada.get(media + "master.m3u8")

@@ -15,7 +15,8 @@ import (
 	"github.com/livestream-pro/livestream-pro/internal/telemetry"
 )
 
-// slow takes as long as the request says.
+// slow takes as long as the request says. These times are what is measured, by the
+// clock of synctest: nobody waits for them.
 type slow struct{}
 
 func (slow) RoundTrip(r *http.Request) (*http.Response, error) {
